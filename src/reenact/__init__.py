@@ -1,0 +1,1 @@
+"""Reenact: run it again, get the same result, and prove it."""

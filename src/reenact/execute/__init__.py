@@ -1,0 +1,1 @@
+"""Stage, supervise and close a run."""

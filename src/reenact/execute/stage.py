@@ -1,0 +1,359 @@
+"""Make a run directory look like the project, and take the scaffolding away again.
+
+Source files are copies of the snapshot: an edit in the project cannot reach a run that has started,
+and a run cannot change the project's source. Files of code are hard links to a copy that the store
+keeps for all runs, because creating thousands of files for every run takes longer than many runs
+do; the probe makes them private before Python writes to them. Other source is copied. Everything
+else is a symbolic link to the same path in the project. Directories are real, so that new files
+stay in the run.
+
+Bytecode: a copy keeps its file's modification time, and `__pycache__` is a link to the project's,
+so that modules are not compiled again for every run. A file in which a literal was replaced gets a
+time that no real file has, so that nobody's bytecode fits it.
+
+Not covered: a program that is not Python and writes through a symbolic link changes the project's
+file; one that edits a file of code in place changes it for the runs that execute from the same copy
+at that time. `close_stage` sees both by size and time, the run's record says so, and no later run
+gets the changed copy.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from reenact.errors import Damaged, NotFound
+from reenact.snapshot.rules import CODE, suffix
+from reenact.snapshot.tree import ProjectTree, SourceFile
+from reenact.store.blobs import Blobs, digest_bytes
+from reenact.store.files import read_file, remove_if_there, temporary_name, write_all
+
+RECORD = ".reenact"
+BYTECODE = "__pycache__"
+
+_REWRITTEN_TIME_S = 315532800
+"""1980-01-01 in seconds since 1970: the modification time of files in which a literal changed."""
+
+_Stamp = tuple[int, int, int]
+
+
+class Stage(NamedTuple):
+    """What was put into a run directory, to know it again afterwards.
+
+    Attributes:
+        run: the run directory.
+        project: the project's root that links lead to.
+        copies: path -> (size, mtime_ns, inode) of each source file.
+        links: path -> (target, size and mtime_ns of what it led to).
+        directories: parents first.
+        problems: links that the file system refused, which are copies instead.
+    """
+
+    run: str
+    project: str
+    copies: dict[str, _Stamp]
+    links: dict[str, tuple[str, int, int]]
+    directories: list[str]
+    problems: list[str]
+
+
+class Leftovers(NamedTuple):
+    """What a run left in its directory, and what it did to the project.
+
+    Attributes:
+        outputs: paths of the files that the run made or changed, sorted.
+        written_through: project files that changed while the run was linked to them.
+    """
+
+    outputs: list[str]
+    written_through: list[str]
+
+
+class SourcePool:
+    """Copies of code that run directories share by hard links, one for each content, mode and time.
+
+    An entry whose size or modification time is not what its name says was written to by a run; it
+    is dropped and made again from the blob.
+    """
+
+    def __init__(self, root: str, blobs: Blobs, project: str) -> None:
+        self.root = root
+        self.blobs = blobs
+        self.project = project
+
+    def path(self, file: SourceFile) -> str:
+        """Return where the shared copy of a source file is, or would be."""
+        name = f"{file.digest[2:]}-{file.mode:o}-{file.mtime_ns:x}"
+        return f"{self.root}/{file.digest[:2]}/{name}"
+
+    def content(self, file: SourceFile) -> bytes:
+        """Return a source file's content from its blob, or from the project while that has it.
+
+        Raises:
+            NotFound, Damaged: the blob is missing or spoilt and the project's file has changed.
+        """
+        try:
+            return self.blobs.get(file.digest)
+        except (NotFound, Damaged):
+            data = read_file(f"{self.project}/{file.path}")
+            if digest_bytes(data) != file.digest:
+                raise
+            self.blobs.remove(file.digest)
+            self.blobs.put(data)
+            return data
+
+    def link(self, file: SourceFile, at: str) -> os.stat_result:
+        """Make `at` a hard link to the shared copy.
+
+        Raises:
+            OSError: the file system has no hard links, or no more of them for this file.
+        """
+        shared = self.path(file)
+        try:
+            os.link(shared, at)
+            status = os.lstat(at)
+            if (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns):
+                return status
+            os.unlink(at)
+        except FileNotFoundError:
+            pass
+        self._make(file, shared)
+        os.link(shared, at)
+        return os.lstat(at)
+
+    def drop(self, file: SourceFile) -> None:
+        """Forget the shared copy, so that no later run gets it."""
+        remove_if_there(self.path(file))
+
+    def _make(self, file: SourceFile, shared: str) -> None:
+        beside = temporary_name(shared)
+        os.makedirs(os.path.dirname(shared), exist_ok=True)
+        try:
+            _write_copy(beside, self.content(file), file.mode, file.mtime_ns)
+            os.rename(beside, shared)
+        except OSError:
+            remove_if_there(beside)
+            raise
+
+
+def make_stage(
+    run: str,
+    project: str,
+    tree: ProjectTree,
+    pool: SourcePool | None,
+    rewritten: Mapping[str, bytes],
+) -> Stage:
+    """Fill an empty run directory.
+
+    Args:
+        run: the run directory; it exists and holds nothing but `.reenact/`.
+        project: the project's root.
+        tree: what to put there.
+        pool: where source comes from; None links the source as well (no snapshot).
+        rewritten: new content of source files in which literals were replaced.
+
+    Raises:
+        OSError: the file system refuses.
+        NotFound, Damaged: a source blob is missing or spoilt and the project's file has changed.
+    """
+    stage = Stage(run, project, {}, {}, [], [])
+    for directory in tree.directories:
+        os.mkdir(f"{run}/{directory}")
+        stage.directories.append(directory)
+    for file in tree.sources:
+        new = rewritten.get(file.path)
+        if new is not None:
+            _copy(stage, file, new, _REWRITTEN_TIME_S * 10**9)
+        elif pool is None:
+            _link(stage, file.path, file.size, file.mtime_ns, f"{project}/{file.path}")
+        elif suffix(file.path) not in CODE or not _share(stage, file, pool):
+            _copy(stage, file, pool.content(file), file.mtime_ns)
+    for path, target in tree.source_links:
+        _link(stage, path, -1, -1, target)
+    for path, size, mtime_ns in tree.links:
+        _link(stage, path, size, mtime_ns, f"{project}/{path}")
+    for path in tree.whole:
+        _link(stage, path, -1, -1, f"{project}/{path}")
+    for directory in ("", *tree.directories):
+        path = f"{directory}/{BYTECODE}" if directory else BYTECODE
+        if os.path.isdir(f"{project}/{path}"):
+            _link(stage, path, -1, -1, f"{project}/{path}")
+    return stage
+
+
+def close_stage(stage: Stage, tree: ProjectTree, pool: SourcePool | None) -> Leftovers:
+    """Take away what was staged and is as it was; return what the run left behind."""
+    outputs: list[str] = []
+    _leave_bytecode(stage)
+    _sweep(stage, "", outputs)
+    if pool is not None and not stage.copies.keys().isdisjoint(outputs):
+        changed = set(outputs)
+        for file in tree.sources:
+            if file.path in changed and _make_private(f"{stage.run}/{file.path}"):
+                pool.drop(file)
+    for directory in reversed(stage.directories):
+        try:
+            os.rmdir(f"{stage.run}/{directory}")
+        except OSError:
+            pass
+    return Leftovers(sorted(outputs), sorted(_written_through(stage)))
+
+
+def files_below(directory: str) -> list[str]:
+    """List all files and symbolic links below a run directory, but for its record."""
+    found: list[str] = []
+    _sweep(Stage(directory, "", {}, {}, [], []), "", found)
+    return sorted(found)
+
+
+def _share(stage: Stage, file: SourceFile, pool: SourcePool) -> bool:
+    try:
+        status = pool.link(file, f"{stage.run}/{file.path}")
+    except OSError:
+        return False
+    stage.copies[file.path] = (status.st_size, status.st_mtime_ns, status.st_ino)
+    return True
+
+
+def _copy(stage: Stage, file: SourceFile, content: bytes, mtime_ns: int) -> None:
+    status = _write_copy(f"{stage.run}/{file.path}", content, file.mode, mtime_ns)
+    stage.copies[file.path] = (status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _write_copy(path: str, content: bytes, mode: int, mtime_ns: int) -> os.stat_result:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        write_all(descriptor, content)
+        os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+        return os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _link(stage: Stage, path: str, size: int, mtime_ns: int, target: str) -> None:
+    at = f"{stage.run}/{path}"
+    try:
+        os.symlink(target, at)
+    except FileExistsError:
+        return
+    except OSError:
+        _copy_instead(stage, path, target)
+        return
+    stage.links[path] = (target, size, mtime_ns)
+
+
+def _copy_instead(stage: Stage, path: str, target: str) -> None:
+    """Copy what cannot be linked, on a file system without symbolic links."""
+    import shutil
+
+    source = os.path.normpath(os.path.join(os.path.dirname(f"{stage.run}/{path}"), target))
+    at = f"{stage.run}/{path}"
+    stage.problems.append(path)
+    if os.path.isdir(source):
+        shutil.copytree(source, at, ignore_dangling_symlinks=True)
+        for copied in files_below(at):
+            status = os.lstat(f"{at}/{copied}")
+            stage.copies[f"{path}/{copied}"] = (status.st_size, status.st_mtime_ns, status.st_ino)
+        for directory, _, _ in os.walk(at):
+            stage.directories.append(directory[len(stage.run) + 1 :])
+        return
+    shutil.copy2(source, at)
+    status = os.lstat(at)
+    stage.copies[path] = (status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _sweep(stage: Stage, relative: str, outputs: list[str]) -> None:
+    """Remove what is as it was staged below a directory; collect the rest."""
+    prefix = f"{relative}/" if relative else ""
+    try:
+        with os.scandir(f"{stage.run}/{relative}") as scan:
+            entries = list(scan)
+    except OSError:
+        return
+    for entry in entries:
+        path = prefix + entry.name
+        if not relative and entry.name == RECORD:
+            continue
+        if entry.is_symlink():
+            link = stage.links.get(path)
+            if link is not None and os.readlink(entry.path) == link[0]:
+                os.unlink(entry.path)
+            elif stage.project and os.readlink(entry.path) == f"{stage.project}/{path}":
+                # A link that the probe made when it unfolded a directory.
+                os.unlink(entry.path)
+            else:
+                outputs.append(path)
+        elif entry.is_dir(follow_symlinks=False):
+            _sweep(stage, path, outputs)
+            if path in stage.links:
+                _remove_if_empty(entry.path)
+        elif not _is_as_staged(stage, path, entry):
+            outputs.append(path)
+        else:
+            os.unlink(entry.path)
+
+
+def _is_as_staged(stage: Stage, path: str, entry: os.DirEntry[str]) -> bool:
+    status = entry.stat(follow_symlinks=False)
+    copy = stage.copies.get(path)
+    if copy is not None:
+        return copy == (status.st_size, status.st_mtime_ns, status.st_ino)
+    link = stage.links.get(path)
+    # The probe copied it for writing, with its time, and nothing was written.
+    return link is not None and (status.st_size, status.st_mtime_ns) == link[1:]
+
+
+def _written_through(stage: Stage) -> list[str]:
+    changed = []
+    for path, (target, size, mtime_ns) in stage.links.items():
+        if size < 0 or not target.startswith("/"):
+            continue
+        try:
+            status = os.stat(target)
+        except OSError:
+            continue
+        if (size, mtime_ns) not in ((status.st_size, status.st_mtime_ns), (0, 0)):
+            changed.append(path)
+    return changed
+
+
+def _leave_bytecode(stage: Stage) -> None:
+    """Move new bytecode to where plain Python would have put it: beside the project's source."""
+    source_directories = {path.rpartition("/")[0] for path in stage.copies if path.endswith(".py")}
+    for directory in source_directories:
+        path = f"{directory}/{BYTECODE}" if directory else BYTECODE
+        here = f"{stage.run}/{path}"
+        if path in stage.links or not os.path.isdir(here) or os.path.islink(here):
+            continue
+        try:
+            os.rename(here, f"{stage.project}/{path}")
+        except OSError:
+            _remove_bytecode(here)
+
+
+def _remove_bytecode(directory: str) -> None:
+    for name in os.listdir(directory):
+        if name.endswith((".pyc", ".pyo")) or ".pyc." in name:
+            remove_if_there(f"{directory}/{name}")
+    _remove_if_empty(directory)
+
+
+def _make_private(path: str) -> bool:
+    """Give a file an inode of its own; return False if it has one already."""
+    status = os.lstat(path)
+    if status.st_nlink < 2 or not stat.S_ISREG(status.st_mode):
+        return False
+    beside = temporary_name(path)
+    mode = stat.S_IMODE(status.st_mode)
+    _write_copy(beside, read_file(path), mode, status.st_mtime_ns)
+    os.rename(beside, path)
+    return True
+
+
+def _remove_if_empty(directory: str) -> None:
+    try:
+        os.rmdir(directory)
+    except OSError:
+        pass

@@ -1,0 +1,224 @@
+"""What a run ran in: the interpreter and its packages, and the machine.
+
+Both values are kept as blobs of deterministic JSON, so that equal environments are one blob however
+many runs have them. Nothing in them changes from run to run: no times, no load, no process ids.
+A fact that could not be found out is None, and `reasons` says why, by the name of the field.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TypeVar
+
+import msgspec
+
+from reenact.errors import Damaged, TooNew
+
+FORMAT = 1
+"""Version of both values. See `docs/reference/environment.md`."""
+
+
+class PrefixKind(StrEnum):
+    """What kind of installation an interpreter belongs to."""
+
+    VENV = "venv"
+    CONDA = "conda"
+    SYSTEM = "system"
+    """Installed as a whole: by the system's packages, pyenv, uv or from source."""
+
+
+class PythonFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an interpreter says of itself: enough to read its packages without starting it.
+
+    Attributes:
+        version: `3.11.7`, with the suffix of a pre-release.
+        implementation: `sys.implementation.name`.
+        prefix: `sys.prefix`.
+        base_prefix: `sys.base_prefix`.
+        executable: `sys.executable`.
+        path: `sys.path`, in order; directories without distributions do no harm.
+        build: `sys.version`: build, date and compiler.
+        abi: the tag of its extension modules, such as `cpython-311-x86_64-linux-gnu`.
+        platform: operating system and architecture that it was built for: `linux-x86_64`.
+        libc: the C library that it runs with: `glibc 2.36`.
+    """
+
+    version: str
+    implementation: str
+    prefix: str
+    base_prefix: str
+    executable: str
+    path: tuple[str, ...] = ()
+    build: str | None = None
+    abi: str | None = None
+    platform: str | None = None
+    libc: str | None = None
+
+
+class Python(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An interpreter, wherever it lies: equal ones in two places are equal values."""
+
+    version: str
+    implementation: str
+    prefix_kind: PrefixKind
+    build: str | None = None
+    abi: str | None = None
+    platform: str | None = None
+    libc: str | None = None
+
+
+class OriginKind(StrEnum):
+    """Where a distribution came from when it was not an index."""
+
+    EDITABLE = "editable"
+    """A link to a source directory: what it held when the run started is not recorded here."""
+    DIRECTORY = "directory"
+    VCS = "vcs"
+    ARCHIVE = "archive"
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What `direct_url.json` says of a distribution, passwords in the address redacted.
+
+    Attributes:
+        commit: the version-control revision that was installed.
+        requested: the branch or tag that was asked for.
+        digest: of the archive, as `algorithm=hexadecimal`.
+    """
+
+    kind: OriginKind
+    url: str
+    commit: str | None = None
+    requested: str | None = None
+    subdirectory: str | None = None
+    digest: str | None = None
+
+
+class Package(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An installed Python distribution.
+
+    Attributes:
+        name: normalised as packaging tools do it: lower case, words joined by `-`.
+        origin: None for one from an index or a wheel house: it keeps no note of that.
+    """
+
+    name: str
+    version: str
+    origin: Origin | None = None
+
+
+class CondaPackage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A package that conda installed, of any language; `url` names the exact build."""
+
+    name: str
+    version: str
+    build: str
+    channel: str | None = None
+    url: str | None = None
+
+
+class Environment(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag=FORMAT
+):
+    """The software that a run ran with.
+
+    Attributes:
+        python: None for a command in which no Python was seen.
+        packages: what `import` would find, sorted by name; None where `python` is.
+        conda: packages of the conda environment that the interpreter belongs to, sorted.
+        leftovers: directories that look like a distribution and are none: without metadata, or
+            another version in the same place is newer.
+        variables: environment variables that can change a result, secrets redacted.
+    """
+
+    python: Python | None = None
+    packages: tuple[Package, ...] | None = None
+    conda: tuple[CondaPackage, ...] = ()
+    leftovers: tuple[str, ...] = ()
+    variables: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+
+
+class Gpu(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A GPU, as its driver describes it; `capability` is CUDA's, such as `9.0`."""
+
+    name: str
+    memory_bytes: int | None = None
+    capability: str | None = None
+
+
+class Machine(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag=FORMAT
+):
+    """The hardware and the operating system that a run ran on.
+
+    Attributes:
+        hostname: the machine's name, without its domain.
+        os: name and version of the distribution: `Debian GNU/Linux 12 (bookworm)`.
+        kernel: `Linux 6.1.0`.
+        libc: the C library of the interpreter that runs Reenact.
+        cpu_features: the instruction sets that numeric libraries choose their code by, sorted.
+        cores_logical: CPUs that the operating system schedules on, threads of a core counted each.
+        gpus: one for each, in the driver's order; empty where there is none.
+        gpu_driver: version of the NVIDIA driver.
+        cuda_driver: the CUDA version that the driver supports: `12.4`.
+    """
+
+    hostname: str | None = None
+    os: str | None = None
+    kernel: str | None = None
+    architecture: str | None = None
+    libc: str | None = None
+    cpu: str | None = None
+    cpu_features: tuple[str, ...] | None = None
+    cores_logical: int | None = None
+    cores_physical: int | None = None
+    memory_bytes: int | None = None
+    gpus: tuple[Gpu, ...] | None = None
+    gpu_driver: str | None = None
+    cuda_driver: str | None = None
+    reasons: dict[str, str] = {}
+
+
+_T = TypeVar("_T", Environment, Machine)
+
+
+class _Version(msgspec.Struct):
+    format: int = 0
+
+
+def decode_environment(data: bytes, *, where: str) -> Environment:
+    """Read a blob that describes an environment; raises Damaged, TooNew.
+
+    Args:
+        data: the blob's content, as `record.to_json` made it.
+        where: how to call it in a message.
+    """
+    return _decode(data, Environment, where)
+
+
+def decode_machine(data: bytes, *, where: str) -> Machine:
+    """Read a blob that describes a machine; raises Damaged, TooNew. See `decode_environment`."""
+    return _decode(data, Machine, where)
+
+
+def _decode(data: bytes, kind: type[_T], where: str) -> _T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        version = _version(data)
+        if version > FORMAT:
+            raise TooNew(
+                f"{where} has format {version}, this Reenact reads up to {FORMAT}",
+                hint="install the version of Reenact that wrote it, or a later one",
+            ) from None
+        raise Damaged(
+            f"{where} is damaged: {error}", hint="`reenact fsck` lists what is wrong in the store"
+        ) from None
+
+
+def _version(data: bytes) -> int:
+    try:
+        return msgspec.json.decode(data, type=_Version).format
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0

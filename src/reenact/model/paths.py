@@ -1,0 +1,29 @@
+r"""Paths as text: POSIX file names are bytes, records are UTF-8.
+
+A recorded path is its UTF-8 text in which a backslash is doubled and a byte that is not UTF-8 is
+`\xNN`; every name has exactly one spelling and comes back as the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+_ESCAPE = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+
+
+def path_to_text(path: str) -> str:
+    r"""Spell a path of the operating system (`os.fsdecode`) for a record."""
+    if "\\" not in path and path.isascii():
+        return path
+    return os.fsencode(path).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+
+
+def text_to_path(text: str) -> str:
+    r"""Return the path of the operating system that a record spells as `text`."""
+    if "\\" not in text:
+        return text
+    raw = _ESCAPE.sub(
+        lambda m: b"\\" if m[1] == b"\\" else bytes([int(m[1][1:], 16)]), text.encode()
+    )
+    return os.fsdecode(raw)

@@ -1,0 +1,1 @@
+"""What lives inside the user's Python processes: standard library only, Python 3.8 syntax."""

@@ -1,0 +1,306 @@
+"""The probe's ground floor, inside each of the user's Python processes.
+
+It says hello, makes standard output line-buffered when that is a pipe to the supervisor, resolves
+editable installs of the project to the run's own copy, and replaces a staged link by a private
+copy before Python writes through it.
+
+Covered: every Python from 3.8 that inherits PYTHONPATH, forked and spawned workers included.
+Not covered: `python -I`, `-E`, `-S`, a wiped environment, and writes by native code; what those
+wrote through a link is found afterwards by the supervisor.
+
+Nothing here may raise into the script or change what it sees.
+"""
+
+import _thread
+import os
+import sys
+import time
+
+_O_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+class _Settings(object):
+    def __init__(self, environ):
+        self.record = environ["REENACT_RECORD_DIR"]
+        self.run = environ.get("REENACT_STAGE", "")
+        self.project = environ.get("REENACT_PROJECT", "")
+        self.stdout = environ.get("REENACT_STDOUT", "")
+
+
+def start(shim):
+    """Take up work. `shim` is the directory on sys.path that brought us here."""
+    environ = os.environ
+    if "REENACT_RECORD_DIR" not in environ:
+        return
+    settings = _Settings(environ)
+    _buffer_by_line(settings)
+    _say_hello(settings, shim, "start")
+    if settings.run and settings.project:
+        _resolve_to_stage(settings)
+        links = _Links(settings)
+        links.watch()
+        os.register_at_fork(after_in_child=links.renew_lock)
+    os.register_at_fork(after_in_child=lambda: _say_hello_quietly(settings, shim))
+
+
+def _buffer_by_line(settings):
+    # Only where standard output is the supervisor's pipe: a pipe between the user's own processes
+    # keeps the buffering that it has without us.
+    if not settings.stdout or sys.stdout is None:
+        return
+    try:
+        status = os.fstat(1)
+        if "%d:%d" % (status.st_dev, status.st_ino) == settings.stdout:
+            sys.stdout.reconfigure(line_buffering=True)
+    except (OSError, ValueError, AttributeError):
+        pass
+
+
+def _say_hello(settings, shim, kind):
+    hello = {
+        "kind": kind,
+        "pid": os.getpid(),
+        "parent_pid": os.getppid(),
+        "started_ns": time.time_ns(),
+        "argv": _command(),
+    }
+    if kind == "start":
+        hello.update(
+            python="%d.%d.%d" % sys.version_info[:3],
+            version=sys.version,
+            implementation=sys.implementation.name,
+            executable=sys.executable,
+            prefix=sys.prefix,
+            base_prefix=sys.base_prefix,
+            path=[entry for entry in sys.path if entry != shim],
+        )
+    # repr and not json: importing json would cost the script's start more than all of this.
+    _append(settings.record + "/processes", repr(hello))
+
+
+def _say_hello_quietly(settings, shim):
+    try:
+        _say_hello(settings, shim, "fork")
+    except Exception:
+        pass
+
+
+def _command():
+    original = getattr(sys, "orig_argv", None)
+    if original is not None:
+        return list(original)
+    try:
+        descriptor = os.open("/proc/self/cmdline", os.O_RDONLY)
+        try:
+            return [os.fsdecode(word) for word in os.read(descriptor, 1 << 20).split(b"\0")[:-1]]
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return []
+
+
+def _append(path, line):
+    # One write of one line to a file opened for appending: lines of different processes do not mix.
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(descriptor, line.encode("utf-8", "surrogateescape") + b"\n")
+    finally:
+        os.close(descriptor)
+
+
+def _resolve_to_stage(settings):
+    project = settings.project
+    inside = project + "/"
+
+    def staged(path):
+        if path != project and not path.startswith(inside):
+            return path
+        if "/site-packages" in path or "/dist-packages" in path:
+            return path
+        candidate = settings.run + path[len(project) :]
+        return candidate if os.path.exists(candidate) else path
+
+    for index, entry in enumerate(sys.path):
+        sys.path[index] = staged(entry)
+    # setuptools' editable finders keep a dictionary from package to directory in their module.
+    for finder in list(sys.meta_path):
+        module = sys.modules.get(getattr(finder, "__module__", None) or "")
+        name = getattr(module, "__name__", "")
+        if name.startswith("__editable__"):
+            for attribute in ("MAPPING", "NAMESPACES"):
+                mapping = getattr(module, attribute, None)
+                if isinstance(mapping, dict):
+                    for key, value in list(mapping.items()):
+                        if isinstance(value, str):
+                            mapping[key] = staged(value)
+                        elif isinstance(value, list):
+                            mapping[key] = [staged(item) for item in value]
+
+
+class _Links(object):
+    """Staged links: which were read, and private copies for those that are about to be written.
+
+    A staged link is a symbolic link in the run directory to the same path in the project. A link
+    that the script made itself is left alone.
+    """
+
+    def __init__(self, settings):
+        self.record = settings.record
+        self.run = settings.run
+        self.project = settings.project
+        self.inside = settings.run + "/"
+        self.seen = set()
+        self.renew_lock()
+        # What is about to be changed: the position of the path among the event's arguments, and
+        # whether the file itself is changed or only the directory that it is in.
+        self.changes = {
+            "os.remove": ((0, False),),
+            "os.rmdir": ((0, False),),
+            "os.mkdir": ((0, False),),
+            "os.symlink": ((1, False),),
+            "os.link": ((0, True), (1, False)),
+            "os.rename": ((0, True), (1, False)),
+            "os.truncate": ((0, True),),
+            "os.chmod": ((0, True),),
+            "os.utime": ((0, True),),
+            "os.setxattr": ((0, True),),
+            "sqlite3.connect": ((0, True),),
+        }
+
+    def renew_lock(self):
+        # A fork may have happened while another thread held it.
+        self.lock = _thread.RLock()
+
+    def watch(self):
+        sys.addaudithook(self.notice)
+
+    def notice(self, event, arguments):
+        if event == "open":
+            path, _, flags = arguments
+            try:
+                if flags & _O_WRITE:
+                    self.before_change(path, True, bool(flags & os.O_TRUNC))
+                elif path not in self.seen:
+                    if len(self.seen) > 100000:
+                        self.seen.clear()
+                    self.seen.add(path)
+                    self.note_read(path)
+            except Exception:
+                pass
+        elif event in self.changes:
+            try:
+                for position, is_file in self.changes[event]:
+                    self.before_change(arguments[position], is_file, False)
+            except Exception:
+                pass
+        elif event == "os.chdir":
+            self.seen.clear()
+
+    def within(self, path):
+        """Return the path relative to the run directory, None where it is elsewhere."""
+        if isinstance(path, bytes):
+            path = os.fsdecode(path)
+        elif not isinstance(path, str):
+            if isinstance(path, int):
+                return None
+            path = os.fspath(path)
+        path = os.path.normpath(os.path.join(os.getcwd(), path))
+        return path[len(self.inside) :] if path.startswith(self.inside) else None
+
+    def first_link(self, relative):
+        """Return the shortest leading part of a relative path that is a staged link, or None."""
+        at = self.run
+        for name in relative.split("/"):
+            at += "/" + name
+            try:
+                target = os.readlink(at)
+            except OSError:
+                continue
+            if target == self.project + at[len(self.run) :]:
+                return at
+        return None
+
+    def is_shared(self, path):
+        """Tell whether a file is code that the run directory shares with others of the store."""
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return False
+        # More than one name, and the project has it too: not a hard link of the script's own.
+        return status.st_nlink > 1 and os.path.lexists(self.project + path[len(self.run) :])
+
+    def note_read(self, path):
+        if type(path) is str and path.endswith((".py", ".pyc")):
+            return
+        relative = self.within(path)
+        if relative is None or relative.startswith(".reenact/"):
+            return
+        if self.first_link(relative) is not None:
+            with self.lock:
+                _append(self.record + "/reads", repr(relative))
+
+    def before_change(self, path, is_file, truncates):
+        # What we do ourselves raises events again, in the same thread.
+        if self.lock._is_owned():
+            return
+        relative = self.within(path)
+        if relative is None or relative.startswith(".reenact/"):
+            return
+        full = self.inside + relative
+        with self.lock:
+            while True:
+                link = self.first_link(relative)
+                if link is None:
+                    if is_file and self.is_shared(full):
+                        self.make_private(full, truncates)
+                    return
+                if link != full:
+                    self.unfold(link)
+                elif is_file:
+                    self.make_private(link, truncates)
+                    return
+                else:
+                    return
+
+    def unfold(self, link):
+        """Replace the link to a directory by a directory of links."""
+        target = os.readlink(link)
+        beside = "%s.%d.reenact-tmp" % (link, os.getpid())
+        os.mkdir(beside)
+        for name in os.listdir(target):
+            os.symlink(target + "/" + name, beside + "/" + name)
+        # Not atomic for a directory: another thread may miss the name for a moment.
+        os.unlink(link)
+        os.rename(beside, link)
+
+    def make_private(self, link, truncates):
+        """Replace the link to a file by a copy, empty where the content is not wanted."""
+        if os.path.isdir(link):
+            self.unfold(link)
+            return
+        try:
+            status = os.stat(link)
+        except OSError:
+            return
+        beside = "%s.%d.reenact-tmp" % (link, os.getpid())
+        out = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            if not truncates:
+                source = os.open(link, os.O_RDONLY)
+                try:
+                    while True:
+                        data = os.read(source, 1 << 20)
+                        if not data:
+                            break
+                        while data:
+                            data = data[os.write(out, data) :]
+                finally:
+                    os.close(source)
+            os.chmod(beside, status.st_mode & 0o7777)
+            os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
+        except BaseException:
+            os.close(out)
+            os.unlink(beside)
+            raise
+        os.close(out)
+        os.rename(beside, link)

@@ -1,0 +1,192 @@
+"""Flags that are literals assigned at module level: `lr = 0.1`, `config = dict(lr=0.1)`.
+
+A name is a flag if its first assignment at module level (or directly under `if __name__ ==
+"__main__":`) is a literal and nothing else at module level binds it. Assignments inside functions
+(`global lr`) do not matter: they happen after the literal has done its work.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from reenact.model.flags import Flag, FlagType, FlagValue, Global
+from reenact.project.detect.evaluate import NotConstant, constant
+from reenact.project.detect.source import Source
+
+_MAX_MEMBERS = 100
+_MAX_LENGTH = 1000
+_MEMBER = re.compile(r"[A-Za-z_][\w-]*\Z")
+_NAMESPACES = frozenset(
+    "SimpleNamespace Namespace dict Dict EasyDict edict AttrDict AttributeDict DotDict Munch Box "
+    "ConfigDict DictConfig OmegaConf.create DefaultMunch".split()
+)
+
+
+def find_globals(source: Source) -> list[Flag]:
+    """Return the flags among the module-level assignments of a script."""
+    from blake3 import blake3
+
+    assignments = list(_assignments(source.tree.body, set()))
+    spoiled = _spoiled(source.tree.body, {id(node) for _, _, node in assignments})
+    finder = _Finder(source, blake3(source.content).hexdigest(), spoiled)
+    for name, value, _ in assignments:
+        finder.add(name, value, depth=0)
+    return finder.flags
+
+
+def _assignments(
+    body: list[ast.stmt], seen: set[str], *, inside_main: bool = False
+) -> Iterator[tuple[str, ast.expr, ast.stmt]]:
+    """Yield the first assignment of each name, in order."""
+    for node in body:
+        if isinstance(node, ast.Assign):
+            if len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+                name, value = node.targets[0].id, node.value
+            else:
+                continue
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            name, value = node.target.id, node.value
+        elif isinstance(node, ast.If) and not inside_main and _is_main_test(node.test):
+            yield from _assignments(node.body, seen, inside_main=True)
+            continue
+        else:
+            continue
+        if name not in seen and not name.startswith("_"):
+            seen.add(name)
+            yield name, value, node
+
+
+def _is_main_test(test: ast.expr) -> bool:
+    return (
+        isinstance(test, ast.Compare)
+        and len(test.ops) == 1
+        and isinstance(test.ops[0], ast.Eq)
+        and any(isinstance(n, ast.Name) and n.id == "__name__" for n in (test.left, *test.comparators))
+    )
+
+
+def _spoiled(body: list[ast.stmt], first: set[int]) -> set[str]:
+    """Return names, and members as `config.lr`, that module-level code binds other than at first.
+
+    Bodies of functions and classes are not looked at: they are other namespaces, or run later.
+    """
+    spoiled: set[str] = set()
+    pending: list[ast.AST] = list(body)
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            spoiled.add(node.name)
+            continue
+        if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            continue
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            spoiled.update((a.asname or a.name).partition(".")[0] for a in node.names)
+        elif isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                spoiled.add(node.id)
+        elif isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
+            member = _member(node)
+            if member is not None:
+                spoiled.add(member)
+        elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+            spoiled.add(node.name)
+        if id(node) in first:
+            assert isinstance(node, ast.Assign | ast.AnnAssign)
+            if node.value is not None:
+                pending.append(node.value)
+            continue
+        pending.extend(ast.iter_child_nodes(node))
+    return spoiled
+
+
+def _member(node: ast.expr) -> str | None:
+    """Return the dotted name of `config.lr` or `config["lr"]`."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        owner, name = _member(node.value), node.attr
+    elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        owner, name = _member(node.value), str(node.slice.value)
+    else:
+        return None
+    return None if owner is None else f"{owner}.{name}"
+
+
+class _Finder:
+    def __init__(self, source: Source, digest: str, spoiled: set[str]) -> None:
+        self._source = source
+        self._digest = digest
+        self._spoiled = spoiled
+        self.flags: list[Flag] = []
+
+    def add(self, name: str, node: ast.expr, *, depth: int) -> None:
+        """Add the flag `name`, or the flags of its members, if `node` is a literal."""
+        if name in self._spoiled:
+            return
+        members = _members(node)
+        if members is not None:
+            if depth < 5 and len(members) <= _MAX_MEMBERS:
+                for member, value in members:
+                    self.add(f"{name}.{member}", value, depth=depth + 1)
+            return
+        try:
+            value = _flag_value(constant(node))
+        except NotConstant:
+            return
+        if value == [] or (isinstance(value, str | list) and len(value) > _MAX_LENGTH):
+            return  # a list to be filled, or data, is no setting
+        start, end = self._source.span(node)
+        self.flags.append(
+            Flag(
+                name=name,
+                binding=Global(file=self._source.name, start=start, end=end, digest=self._digest),
+                type=_type_of(value),
+                default=value,
+                found=self._source.at(node),
+            )
+        )
+
+
+def _members(node: ast.expr) -> list[tuple[str, ast.expr]] | None:
+    """Return the members of a dict or of a namespace, or None if it is something else."""
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func) if isinstance(node.func, ast.Name | ast.Attribute) else ""
+        if name not in _NAMESPACES and name.rpartition(".")[2] not in _NAMESPACES:
+            return None
+        members = [(k.arg, k.value) for k in node.keywords if k.arg is not None]
+        for argument in node.args:
+            members += (_members(argument) or []) if isinstance(argument, ast.Dict) else []
+        return members
+    if not isinstance(node, ast.Dict):
+        return None
+    return [
+        (key.value, value)
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant)
+        and isinstance(key.value, str)
+        and _MEMBER.match(key.value)
+    ]
+
+
+def _flag_value(value: object) -> FlagValue:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_flag_value(item) for item in value]
+    if isinstance(value, set) and all(isinstance(item, int | float | str) for item in value):
+        return [_flag_value(item) for item in sorted(value, key=str)]
+    raise NotConstant
+
+
+def _type_of(value: FlagValue) -> FlagType:
+    if isinstance(value, bool):
+        return FlagType.BOOL
+    if isinstance(value, int):
+        return FlagType.INT
+    if isinstance(value, float):
+        return FlagType.FLOAT
+    if isinstance(value, str):
+        return FlagType.STRING
+    return FlagType.LIST if isinstance(value, list) else FlagType.ANY

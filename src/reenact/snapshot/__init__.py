@@ -1,0 +1,1 @@
+"""What is true before a run: source tree, version control, environment, machine."""

@@ -1,0 +1,319 @@
+"""The project's tree as it is now: its source as blobs, the rest as links to make.
+
+An unchanged tree costs a scan: a file whose size, times and inode are those of the last snapshot
+is not read again. A file that was modified in the same moment as it was read is read again next
+time, because a second modification in that moment would not show in its times.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import NamedTuple
+
+import msgspec
+
+from reenact.model.identity import Digest
+from reenact.model.paths import path_to_text
+from reenact.snapshot.rules import (
+    CACHES,
+    FOLDED_FROM,
+    LINKED_WHOLE,
+    SOURCE_LIMIT,
+    is_source_candidate,
+    is_text,
+)
+from reenact.store.blobs import Blobs, digest_bytes
+from reenact.store.files import read_file, write_atomically
+
+TREE_FORMAT = 1
+
+_CLOCK_STEP_NS = 20_000_000
+"""File systems stamp times in steps of up to 10 ms; twice that is safe."""
+
+
+class SourceFile(NamedTuple):
+    """A source file; its content is the blob `digest`."""
+
+    path: str
+    mode: int
+    size: int
+    digest: Digest
+    mtime_ns: int
+
+
+class SourceTree(msgspec.Struct, frozen=True):
+    """What a snapshot's blob holds. Paths are spelled as `model.paths` says, sorted.
+
+    Attributes:
+        files: path, permission bits, size in bytes, digest.
+        links: path and target of the symbolic links that lead from source to source.
+    """
+
+    files: list[tuple[str, int, int, Digest]]
+    links: list[tuple[str, str]] = []
+    format: int = TREE_FORMAT
+
+
+class ProjectTree(NamedTuple):
+    """All that a run directory is made of. Paths are relative to the project's root.
+
+    Attributes:
+        tree: digest of the blob that lists the source.
+        sources: its files.
+        source_links: symbolic links inside the project, with their relative targets.
+        directories: every directory to make, parents first.
+        links: files to link, with size and mtime_ns now, to see later whether they changed.
+        whole: directories to link as one.
+        too_large: text files that are data only because of their size.
+    """
+
+    tree: Digest
+    sources: list[SourceFile]
+    source_links: list[tuple[str, str]]
+    directories: list[str]
+    links: list[tuple[str, int, int]]
+    whole: list[str]
+    too_large: list[str]
+
+    @property
+    def source_bytes(self) -> int:
+        """Size of all source files together."""
+        return sum(file.size for file in self.sources)
+
+
+_Stamp = tuple[int, int, int, int]
+
+
+class _CacheFile(msgspec.Struct, array_like=True):
+    """Stamp (size, mtime_ns, ctime_ns, inode) and digest of every candidate; "" for data."""
+
+    version: int = 1
+    files: dict[str, tuple[_Stamp, Digest | None]] = {}
+    tree: Digest | None = None
+
+
+class _Walk:
+    """One pass over a project's directories."""
+
+    def __init__(
+        self, root: str, listed: frozenset[str] | None, cache: _CacheFile, blobs: Blobs | None
+    ) -> None:
+        self.root = root
+        self.listed = listed
+        self.source_directories = _parents(listed) if listed is not None else None
+        self.known = cache.files
+        self.blobs = blobs
+        self.found: dict[str, tuple[_Stamp, Digest | None]] = {}
+        self.changed = False
+        self.now_ns = time.time_ns()
+        self.result = ProjectTree(Digest(""), [], [], [], [], [], [])
+
+    def directory(self, relative: str) -> None:
+        """Take in a directory that is source or may hold some."""
+        absolute = f"{self.root}/{relative}" if relative else self.root
+        try:
+            with os.scandir(absolute) as scan:
+                entries = list(scan)
+        except OSError:
+            return
+        prefix = f"{relative}/" if relative else ""
+        for entry in entries:
+            name = entry.name
+            path = prefix + name
+            if entry.is_symlink():
+                self._symlink(path, entry)
+            elif entry.is_dir(follow_symlinks=False):
+                self._subdirectory(path, name)
+            elif entry.is_file(follow_symlinks=False):
+                self.file(path, name, entry.stat(follow_symlinks=False))
+
+    def _subdirectory(self, path: str, name: str) -> None:
+        if name in CACHES or name.endswith(".egg-info"):
+            return
+        absolute = f"{self.root}/{path}"
+        if name in LINKED_WHOLE or os.path.exists(f"{absolute}/pyvenv.cfg"):
+            self.result.whole.append(path)
+        elif os.path.exists(f"{absolute}/store.json") and os.path.isdir(f"{absolute}/runs"):
+            return
+        elif self._is_mere_data(path):
+            self.result.whole.append(path)
+        else:
+            self.result.directories.append(path)
+            self.directory(path)
+
+    def _is_mere_data(self, path: str) -> bool:
+        """Tell whether a directory has so many files, and none of them source, as to be one link.
+
+        Looked at in the order in which the system lists them, up to `FOLDED_FROM`.
+        """
+        if self.source_directories is not None and path in self.source_directories:
+            return False
+        seen = 0
+        waiting = [path]
+        while waiting:
+            relative = waiting.pop()
+            try:
+                with os.scandir(f"{self.root}/{relative}") as scan:
+                    for entry in scan:
+                        inner = f"{relative}/{entry.name}"
+                        if entry.is_dir(follow_symlinks=False):
+                            if entry.name not in CACHES:
+                                waiting.append(inner)
+                        elif self.listed is None and is_source_candidate(inner, entry.name):
+                            return False
+                        seen += 1
+                        if seen >= FOLDED_FROM:
+                            return True
+            except OSError:
+                continue
+        return False
+
+    def _symlink(self, path: str, entry: os.DirEntry[str]) -> None:
+        target = os.readlink(entry.path)
+        if entry.name in CACHES:
+            return
+        landing = os.path.normpath(os.path.join(os.path.dirname(path), target))
+        if not target.startswith("/") and not landing.startswith(".."):
+            # Inside the project: in the run it leads to the run's own copy.
+            self.result.source_links.append((path, target))
+        elif entry.is_dir():
+            self.result.whole.append(path)
+        else:
+            self.result.links.append((path, *_size_and_mtime(entry)))
+
+    def file(self, path: str, name: str, status: os.stat_result) -> None:
+        """Take in one file, as source or as a link."""
+        if self.listed is not None and path not in self.listed:
+            self.result.links.append((path, status.st_size, status.st_mtime_ns))
+            return
+        stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+        known = self.known.get(path)
+        if known is not None and known[0] == stamp:
+            digest = known[1]
+            self.found[path] = known
+        else:
+            digest = self._read(path, name, status)
+            self.changed = True
+            if self.now_ns - max(status.st_mtime_ns, status.st_ctime_ns) > _CLOCK_STEP_NS:
+                self.found[path] = (stamp, digest)
+        if digest is None:
+            self.result.links.append((path, status.st_size, status.st_mtime_ns))
+            if status.st_size > SOURCE_LIMIT and is_source_candidate(path, name):
+                self.result.too_large.append(path)
+        else:
+            mode = stat.S_IMODE(status.st_mode)
+            self.result.sources.append(
+                SourceFile(path, mode, status.st_size, digest, status.st_mtime_ns)
+            )
+
+    def _read(self, path: str, name: str, status: os.stat_result) -> Digest | None:
+        """Return the digest of a source file, which is then a blob; None for data."""
+        if status.st_size > SOURCE_LIMIT or not is_source_candidate(path, name):
+            return None
+        try:
+            data = read_file(f"{self.root}/{path}")
+        except OSError:
+            return None
+        if not is_text(data):
+            return None
+        return digest_bytes(data) if self.blobs is None else self.blobs.put(data)
+
+
+def take_snapshot(
+    root: str,
+    *,
+    listed: frozenset[str] | None,
+    blobs: Blobs | None,
+    cache_path: str | None,
+    only: list[str] | None = None,
+) -> ProjectTree:
+    """Look at a project's tree and keep its source.
+
+    Args:
+        root: the project's root, absolute.
+        listed: the files that git tracks or does not ignore; None outside git.
+        blobs: where source goes; None to look only.
+        cache_path: the file of stamps from the last snapshot; None to read everything.
+        only: names at the root that are taken in, everything else there becomes a link. For a
+            script that lives among things that are no project, as in a home directory.
+
+    Raises:
+        OSError: a blob cannot be written.
+    """
+    cache = _load_cache(cache_path)
+    walk = _Walk(root, listed, cache, blobs)
+    if only is None:
+        walk.directory("")
+    else:
+        _take_only(walk, root, only)
+    result = walk.result
+    result.sources.sort()
+    result.source_links.sort()
+    is_same = not walk.changed and len(walk.found) == len(cache.files) and only is None
+    if is_same and cache.tree is not None and (blobs is None or blobs.has(cache.tree)):
+        return result._replace(tree=cache.tree)
+    content = msgspec.json.encode(
+        SourceTree(
+            files=[(path_to_text(f.path), f.mode, f.size, f.digest) for f in result.sources],
+            links=[(path_to_text(p), path_to_text(t)) for p, t in result.source_links],
+        )
+    )
+    tree = digest_bytes(content) if blobs is None else blobs.put(content)
+    if cache_path is not None and blobs is not None and only is None:
+        cache_data = msgspec.msgpack.encode(_CacheFile(1, walk.found, tree))
+        os.makedirs(os.path.dirname(cache_path), exist_ok=True)
+        write_atomically(cache_path, cache_data, sync=False)
+    return result._replace(tree=tree)
+
+
+def read_tree(blobs: Blobs, digest: Digest) -> SourceTree:
+    """Return the source tree that a run was made from; raises NotFound or Damaged."""
+    return msgspec.json.decode(blobs.get(digest), type=SourceTree)
+
+
+def _take_only(walk: _Walk, root: str, only: list[str]) -> None:
+    wanted = set(only)
+    with os.scandir(root) as scan:
+        entries = sorted(scan, key=lambda e: e.name)
+    for entry in entries:
+        if entry.name in wanted and not entry.is_symlink():
+            if entry.is_dir(follow_symlinks=False):
+                walk.result.directories.append(entry.name)
+                walk.directory(entry.name)
+            else:
+                walk.file(entry.name, entry.name, entry.stat(follow_symlinks=False))
+        elif not entry.name.startswith(".") and entry.name not in CACHES:
+            if entry.is_dir():
+                walk.result.whole.append(entry.name)
+            else:
+                walk.result.links.append((entry.name, *_size_and_mtime(entry)))
+
+
+def _load_cache(path: str | None) -> _CacheFile:
+    if path is None:
+        return _CacheFile()
+    try:
+        cache = msgspec.msgpack.decode(read_file(path), type=_CacheFile)
+    except (OSError, msgspec.DecodeError):
+        return _CacheFile()
+    return cache if cache.version == 1 else _CacheFile()
+
+
+def _parents(files: frozenset[str]) -> set[str]:
+    parents: set[str] = set()
+    for path in files:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in parents:
+            parents.add(parent)
+            parent = parent.rpartition("/")[0]
+    return parents
+
+
+def _size_and_mtime(entry: os.DirEntry[str]) -> tuple[int, int]:
+    try:
+        status = entry.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns

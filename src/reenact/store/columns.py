@@ -1,0 +1,367 @@
+"""The column language: what of a run is shown, compared or sorted by. See `docs/reference/columns.md`.
+
+Its first half, the words and the names, is shared with the filter language of `store.query`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
+
+import msgspec
+
+from reenact.errors import BadColumn, UsageError
+from reenact.model.flags import FlagValue
+
+if TYPE_CHECKING:
+    from reenact.store.index import IndexedRun
+
+ColumnValue: TypeAlias = FlagValue | datetime | tuple[str, ...]
+"""What a cell holds; None where the run has no such value."""
+
+
+class Kind(StrEnum):
+    """Where a name is looked up."""
+
+    ANY = "any"
+    """The run's flag of that name if it has one, else its metric."""
+    FLAG = "flag"
+    METRIC = "metric"
+    ATTRIBUTE = "attribute"
+
+
+class Field(StrEnum):
+    """Which number of a metric's series. `NANS` is how many of its values were NaN."""
+
+    FIRST = "first"
+    LAST = "last"
+    MIN = "min"
+    MAX = "max"
+    MEAN = "mean"
+    COUNT = "count"
+    NANS = "nans"
+
+
+class Type(StrEnum):
+    """What an attribute's values are, which decides what it can be compared with."""
+
+    TEXT = "text"
+    PREFIX = "prefix"
+    """Text that is named by its beginning: an id, a commit, a digest."""
+    OPERATION = "operation"
+    PROJECT = "project"
+    STATUS = "status"
+    TAGS = "tags"
+    BOOL = "bool"
+    NUMBER = "number"
+    DURATION = "duration"
+    TIME = "time"
+
+
+ATTRIBUTES = {
+    "id": Type.PREFIX,
+    "op": Type.OPERATION,
+    "status": Type.STATUS,
+    "label": Type.TEXT,
+    "tag": Type.TAGS,
+    "comment": Type.TEXT,
+    "marked": Type.BOOL,
+    "project": Type.PROJECT,
+    "created": Type.TIME,
+    "started": Type.TIME,
+    "ended": Type.TIME,
+    "duration": Type.DURATION,
+    "exit": Type.NUMBER,
+    "commit": Type.PREFIX,
+    "dirty": Type.BOOL,
+    "command": Type.TEXT,
+    "source": Type.PREFIX,
+}
+"""The names that mean something about the run itself, wherever they stand alone."""
+
+_SAME = {"tags": "tag", "operation": "op"}
+_FIELDS = {**{field.value: field for field in Field}, "avg": Field.MEAN}
+_STEPPED = (Field.FIRST, Field.LAST, Field.MIN, Field.MAX)
+_OWN_NAMES = {
+    "op": "operation",
+    "tag": "tags",
+    "marked": "is_marked",
+    "project": "project_name",
+    "dirty": "is_dirty",
+    "exit": "exit_status",
+    "duration": "duration_s",
+    "command": "command_text",
+}
+KEYWORDS = frozenset({"and", "or", "not", "in", "is", "contains"})
+
+
+class Operand(msgspec.Struct, frozen=True):
+    """What a name, with the words around it, stands for in a run.
+
+    `field` says which number of a metric; `is_step` asks for the step at which it was reached.
+    """
+
+    kind: Kind
+    name: str
+    field: Field = Field.LAST
+    is_step: bool = False
+
+
+class Column(msgspec.Struct, frozen=True):
+    """One column: what it shows and the words above it."""
+
+    operand: Operand
+    heading: str
+
+
+class Sort(msgspec.Struct, frozen=True):
+    """One thing to sort by. Runs without a value come last either way, NaN just before them."""
+
+    operand: Operand
+    is_descending: bool = False
+
+
+# --- words, shared with filters ---
+
+
+class Token(NamedTuple):
+    """A word, a quoted string, a symbol, or the end of the text."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+
+
+_TOKEN = re.compile(
+    r"""\s*(?:(?P<symbol>==|!=|<>|<=|>=|!~|[=<>~()\[\],])"""
+    r"""|(?P<string>'(?:[^']|'')*'|"(?:[^"]|"")*")"""
+    r"""|(?P<word>[^\s=!<>~()\[\],'"]+))"""
+)
+
+
+class Tokens:
+    """The words of an expression, read from left to right; knows how to point at one."""
+
+    def __init__(self, text: str, error: type[UsageError], hint: str) -> None:
+        self.text = text
+        self._error = error
+        self._hint = hint
+        self._tokens: list[Token] = []
+        self._at = 0
+        at = 0
+        length = len(text.rstrip())
+        while at < length:
+            match = _TOKEN.match(text, at)
+            if match is None:
+                self._refuse(at)
+            kind = match.lastgroup or ""
+            self._tokens.append(Token(kind, match[kind], match.start(kind), match.end()))
+            at = match.end()
+        self._tokens.append(Token("end", "", length, length))
+
+    def peek(self, ahead: int = 0) -> Token:
+        """Return the next token, or one after it, without passing it."""
+        return self._tokens[min(self._at + ahead, len(self._tokens) - 1)]
+
+    def take(self) -> Token:
+        """Return the next token and pass it."""
+        token = self.peek()
+        self._at += 1
+        return token
+
+    def accept(self, *texts: str) -> Token | None:
+        """Pass the next token if it is one of these symbols or keywords, in any case."""
+        token = self.peek()
+        if token.kind in ("symbol", "word") and token.text.lower() in texts:
+            return self.take()
+        return None
+
+    def expect(self, text: str) -> None:
+        """Pass the symbol or keyword, which must come next."""
+        if self.accept(text) is None:
+            self.fail(f"expected `{text}`")
+
+    def fail(self, problem: str, token: Token | None = None, *, hint: str | None = None) -> NoReturn:
+        """Refuse the expression: say what, and show where by a caret."""
+        token = token or self.peek()
+        self._point(problem, token.start, hint)
+
+    def _point(self, problem: str, at: int, hint: str | None = None) -> NoReturn:
+        before = self.text[:at][-40:]
+        after = self.text[at:][:40]
+        quote = " ".join(f"{before}^{after}".split("\n")) if self.text.strip() else ""
+        where = f" at column {at + 1}: `{quote}`" if quote else ""
+        raise self._error(f"{problem}{where}", hint=hint or self._hint)
+
+    def _refuse(self, at: int) -> NoReturn:
+        while self.text[at].isspace():
+            at += 1
+        if self.text[at] in "'\"":
+            self._point("a quote is not closed", at)
+        self._point(f"`{self.text[at]}` means nothing here", at, "write `!=`, `!~` or `not`")
+
+
+def is_name(token: Token) -> bool:
+    """Tell whether a token can be a name: keywords must be quoted to be one."""
+    return token.kind == "string" or (token.kind == "word" and token.text.lower() not in KEYWORDS)
+
+
+def unquote(token: Token) -> str:
+    """Return a token's text, without its quotes if it has some; a doubled quote stands for one."""
+    if token.kind != "string":
+        return token.text
+    quote = token.text[0]
+    return token.text[1:-1].replace(quote * 2, quote)
+
+
+def read_operand(tokens: Tokens, *, stop: frozenset[str] = frozenset()) -> Operand:
+    """Read a name and the words that belong to it: `lr`, `=lr`, `metric:loss`, `max acc step`.
+
+    Args:
+        tokens: the words; what belongs to the name is passed.
+        stop: words that end the name, where they could be taken for a part of it.
+    """
+    if tokens.accept("="):
+        return Operand(Kind.FLAG, _read_name(tokens))
+    first = tokens.peek()
+    after = tokens.peek(1)
+    if (
+        first.kind == "word"
+        and first.text.lower() in _FIELDS
+        and is_name(after)
+        and after.text.lower() not in stop
+    ):
+        field = _FIELDS[tokens.take().text.lower()]
+        name = _read_name(tokens).removeprefix("metric:")
+        return _with_step(tokens, Operand(Kind.METRIC, name, field))
+    if first.kind == "word":
+        prefix, colon, rest = first.text.partition(":")
+        if colon and prefix in ("flag", "metric", "attr"):
+            tokens.take()
+            if not rest and tokens.peek().kind == "string" and tokens.peek().start == first.end:
+                rest = unquote(tokens.take())
+            if not rest:
+                tokens.fail(f"expected a name after `{prefix}:`")
+            if prefix == "attr":
+                return _attribute(tokens, rest, first)
+            if prefix == "flag":
+                return Operand(Kind.FLAG, rest)
+            return _with_step(tokens, Operand(Kind.METRIC, rest))
+        if first.text.startswith(".") and len(first.text) > 1:
+            tokens.take()
+            return _attribute(tokens, first.text[1:], first)
+    name = _read_name(tokens)
+    if first.kind == "word" and _SAME.get(name, name) in ATTRIBUTES:
+        return Operand(Kind.ATTRIBUTE, _SAME.get(name, name))
+    operand = _with_step(tokens, Operand(Kind.ANY, name))
+    return msgspec.structs.replace(operand, kind=Kind.METRIC) if operand.is_step else operand
+
+
+def _read_name(tokens: Tokens) -> str:
+    token = tokens.peek()
+    if not is_name(token):
+        found = f", not `{token.text}`" if token.text else ""
+        tokens.fail(f"expected a name{found}")
+    return unquote(tokens.take())
+
+
+def _with_step(tokens: Tokens, operand: Operand) -> Operand:
+    if operand.field in _STEPPED and tokens.accept("step"):
+        return msgspec.structs.replace(operand, is_step=True)
+    return operand
+
+
+def _attribute(tokens: Tokens, name: str, token: Token) -> Operand:
+    name = _SAME.get(name, name)
+    if name not in ATTRIBUTES:
+        tokens.fail(
+            f"a run has no attribute `{name}`", token, hint=f"there are: {', '.join(ATTRIBUTES)}"
+        )
+    return Operand(Kind.ATTRIBUTE, name)
+
+
+# --- columns and sorting ---
+
+_COLUMN_HINT = "for example `loss`, `min loss`, `max acc step`, `=lr`, `.started`, `last acc as acc`"
+_SORT_HINT = "for example `acc desc`, `-acc`, `min loss`, `.started desc, =lr`"
+
+
+def parse_column(text: str) -> Column:
+    """Understand a column.
+
+    Raises:
+        BadColumn: it cannot be understood.
+    """
+    tokens = Tokens(text, BadColumn, _COLUMN_HINT)
+    start = tokens.peek()
+    operand = read_operand(tokens, stop=frozenset({"as"}))
+    end = tokens.peek()
+    heading = operand.name
+    if operand.kind is Kind.METRIC and start.text != operand.name:
+        heading = " ".join(text[start.start : end.start].split()).removeprefix("metric:")
+    if end.kind == "word" and end.text.lower() == "as":
+        tokens.take()
+        heading = _read_name(tokens)
+    if tokens.peek().kind != "end":
+        tokens.fail("expected the end of the column")
+    return Column(operand, heading)
+
+
+def parse_sort(text: str) -> tuple[Sort, ...]:
+    """Understand what to sort by: columns, separated by commas, each with `-` or `desc` or `asc`.
+
+    Raises:
+        BadColumn: it cannot be understood.
+    """
+    stripped = text.lstrip()
+    sorts = []
+    tokens = Tokens(text, BadColumn, _SORT_HINT)
+    if not stripped:
+        tokens.fail("there is nothing to sort by")
+    while True:
+        tokens, is_descending = _without_dash(tokens)
+        operand = read_operand(tokens, stop=frozenset({"asc", "desc"}))
+        if tokens.accept("desc"):
+            is_descending = not is_descending
+        else:
+            tokens.accept("asc")
+        sorts.append(Sort(operand, is_descending))
+        if tokens.accept(","):
+            continue
+        if tokens.peek().kind != "end":
+            tokens.fail("expected `,`, `asc`, `desc` or the end")
+        return tuple(sorts)
+
+
+def column_value(column: Column, run: IndexedRun) -> ColumnValue:
+    """Return what a run shows in a column; None where it has no such value."""
+    return operand_value(column.operand, run)
+
+
+def operand_value(operand: Operand, run: IndexedRun) -> ColumnValue:
+    """Return what an operand stands for in a run; None where there is nothing."""
+    if operand.kind is Kind.ATTRIBUTE:
+        value: ColumnValue = getattr(run, _OWN_NAMES.get(operand.name, operand.name))
+        return value
+    if operand.kind is not Kind.METRIC and operand.name in run.flags:
+        return run.flags[operand.name]
+    if operand.kind is Kind.FLAG or operand.name not in run.metrics:
+        return None
+    summary = run.metrics[operand.name]
+    value = getattr(summary, SUMMARY_FIELDS[operand.field] + ("_step" if operand.is_step else ""))
+    return float(value) if isinstance(value, str) else value
+
+
+SUMMARY_FIELDS = {
+    Field.FIRST: "first",
+    Field.LAST: "last",
+    Field.MIN: "minimum",
+    Field.MAX: "maximum",
+    Field.MEAN: "mean",
+    Field.COUNT: "count",
+    Field.NANS: "nan_count",
+}
+"""What a field is called in `Summary` and in the index."""

@@ -1,0 +1,93 @@
+"""Write files so that no reader ever sees half of one, and no crash leaves one."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from reenact.errors import StoreUnusable
+
+_counter = 0
+
+
+def temporary_name(path: str) -> str:
+    """Return a name beside `path` that no other process or thread uses."""
+    global _counter
+    _counter += 1
+    return f"{path}.{os.getpid()}-{_counter}-{os.urandom(3).hex()}.tmp"
+
+
+def write_atomically(path: str, data: bytes, *, sync: bool = True) -> None:
+    """Replace `path` by `data`: readers see the old content or the new, never a mixture.
+
+    Args:
+        path: the file; its directory exists.
+        data: all of its new content.
+        sync: wait until the content is on disk, so that a power cut keeps one or the other.
+    """
+    # Same directory as the target: a rename across file systems is not atomic.
+    beside = temporary_name(path)
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            write_all(descriptor, data)
+            if sync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(beside, path)
+    except OSError:
+        remove_if_there(beside)
+        raise
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte, however often the system takes only a part."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def read_file(path: str) -> bytes:
+    """Return the content of `path`; raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        parts = []
+        while part := os.read(descriptor, 1 << 20):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def remove_if_there(path: str) -> None:
+    """Remove a file that may be gone already."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+@contextmanager
+def store_errors(store: str) -> Iterator[None]:
+    """Turn the system's refusals into one line about the store."""
+    try:
+        yield
+    except OSError as error:
+        raise unusable(store, error) from error
+
+
+def unusable(store: str, error: OSError) -> StoreUnusable:
+    """Say why a store cannot be used and what to do."""
+    reason = error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StoreUnusable(
+            f"no space left for the store `{store}`",
+            hint="free some with `reenact purge` and `reenact gc`, or set REENACT_HOME elsewhere",
+        )
+    return StoreUnusable(
+        f"cannot use the store `{store}`: {reason[:1].lower()}{reason[1:]}",
+        hint="set REENACT_HOME to a directory that you can write",
+    )
