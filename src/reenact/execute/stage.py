@@ -8,8 +8,9 @@ else is a symbolic link to the same path in the project. Directories are real, s
 stay in the run.
 
 Bytecode: a copy keeps its file's modification time, and `__pycache__` is a link to the project's,
-so that modules are not compiled again for every run. A file in which a literal was replaced gets a
-time that no real file has, so that nobody's bytecode fits it.
+so that modules are not compiled again for every run. A file in which a literal was replaced, or that
+is older than the project's, gets a time in the 1980s that follows from its content, so that nobody
+else's bytecode fits it.
 
 Not covered: a program that is not Python and writes through a symbolic link changes the project's
 file; one that edits a file of code in place changes it for the runs that execute from the same copy
@@ -25,16 +26,18 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from reenact.errors import Damaged, NotFound
+from reenact.model.identity import Digest
+from reenact.model.paths import text_to_path
 from reenact.snapshot.rules import CODE, suffix
-from reenact.snapshot.tree import ProjectTree, SourceFile
-from reenact.store.blobs import Blobs, digest_bytes
+from reenact.snapshot.tree import ProjectTree, SourceFile, SourceTree
+from reenact.store.blobs import Blobs, digest_bytes, digest_file
 from reenact.store.files import read_file, remove_if_there, temporary_name, write_all
 
 RECORD = ".reenact"
 BYTECODE = "__pycache__"
 
-_REWRITTEN_TIME_S = 315532800
-"""1980-01-01 in seconds since 1970: the modification time of files in which a literal changed."""
+_LONG_AGO_S = 315532800
+"""1980-01-01 in seconds since 1970."""
 
 _Stamp = tuple[int, int, int]
 
@@ -69,6 +72,11 @@ class Leftovers(NamedTuple):
 
     outputs: list[str]
     written_through: list[str]
+
+
+def time_of_content(digest: Digest) -> int:
+    """Return a modification time, in nanoseconds, for content that is not the project's own."""
+    return (_LONG_AGO_S + int(digest[:7], 16)) * 10**9
 
 
 class SourcePool:
@@ -145,10 +153,10 @@ def make_stage(
     pool: SourcePool | None,
     rewritten: Mapping[str, bytes],
 ) -> Stage:
-    """Fill an empty run directory.
+    """Fill a run directory. What is there already, from before a restart, stays.
 
     Args:
-        run: the run directory; it exists and holds nothing but `.reenact/`.
+        run: the run directory; it exists.
         project: the project's root.
         tree: what to put there.
         pool: where source comes from; None links the source as well (no snapshot).
@@ -160,12 +168,15 @@ def make_stage(
     """
     stage = Stage(run, project, {}, {}, [], [])
     for directory in tree.directories:
-        os.mkdir(f"{run}/{directory}")
+        try:
+            os.mkdir(f"{run}/{directory}")
+        except FileExistsError:
+            continue
         stage.directories.append(directory)
     for file in tree.sources:
         new = rewritten.get(file.path)
         if new is not None:
-            _copy(stage, file, new, _REWRITTEN_TIME_S * 10**9)
+            _copy(stage, file, new, time_of_content(digest_bytes(new)))
         elif pool is None:
             _link(stage, file.path, file.size, file.mtime_ns, f"{project}/{file.path}")
         elif suffix(file.path) not in CODE or not _share(stage, file, pool):
@@ -201,16 +212,70 @@ def close_stage(stage: Stage, tree: ProjectTree, pool: SourcePool | None) -> Lef
     return Leftovers(sorted(outputs), sorted(_written_through(stage)))
 
 
+def sweep_abandoned(run: str, project: str, tree: SourceTree) -> list[str]:
+    """Take away what was staged for a run whose supervisor was killed; return its outputs, sorted.
+
+    Nobody knows any more what was staged, so it is known again by what it is: a link to the same
+    path in the project, or a file with the content of the source file of that name.
+
+    Args:
+        run: the run directory.
+        project: the project's root when the run started.
+        tree: the run's source.
+    """
+    stage = Stage(run, project, {}, {}, [], [])
+    for text, _, size, digest in tree.files:
+        path = text_to_path(text)
+        try:
+            status = os.lstat(f"{run}/{path}")
+        except OSError:
+            continue
+        if _is_source(f"{run}/{path}", status, size, digest):
+            stage.copies[path] = (status.st_size, status.st_mtime_ns, status.st_ino)
+        stage.directories.append(os.path.dirname(path))
+    for text, target in tree.links:
+        stage.links[text_to_path(text)] = (text_to_path(target), -1, -1)
+    outputs: list[str] = []
+    _sweep(stage, "", outputs)
+    for directory, _, _ in os.walk(run, topdown=False):
+        relative = directory[len(run) + 1 :]
+        if relative and os.path.isdir(f"{project}/{relative}"):
+            _remove_if_empty(directory)
+        elif relative.endswith(BYTECODE):
+            _remove_bytecode(directory)
+    return sorted(path for path in outputs if f"{BYTECODE}/" not in f"/{path}")
+
+
+def _is_source(path: str, status: os.stat_result, size: int, digest: Digest) -> bool:
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    try:
+        if status.st_size == size and digest_file(path)[0] == digest:
+            return True
+        # A file in which a literal was replaced carries the time of its content.
+        is_old = _LONG_AGO_S <= status.st_mtime < _LONG_AGO_S + (1 << 28)
+        return is_old and status.st_mtime_ns == time_of_content(digest_file(path)[0])
+    except OSError:
+        return False
+
+
 def files_below(directory: str) -> list[str]:
-    """List all files and symbolic links below a run directory, but for its record."""
-    found: list[str] = []
-    _sweep(Stage(directory, "", {}, {}, [], []), "", found)
+    """List all files and symbolic links below a run directory, but for its record, sorted."""
+    found = []
+    for at, directories, names in os.walk(directory):
+        if at == directory and RECORD in directories:
+            directories.remove(RECORD)
+        prefix = at[len(directory) + 1 :]
+        names += [name for name in directories if os.path.islink(f"{at}/{name}")]
+        found += [f"{prefix}/{name}" if prefix else name for name in names]
     return sorted(found)
 
 
 def _share(stage: Stage, file: SourceFile, pool: SourcePool) -> bool:
     try:
         status = pool.link(file, f"{stage.run}/{file.path}")
+    except FileExistsError:
+        return True
     except OSError:
         return False
     stage.copies[file.path] = (status.st_size, status.st_mtime_ns, status.st_ino)
@@ -218,7 +283,10 @@ def _share(stage: Stage, file: SourceFile, pool: SourcePool) -> bool:
 
 
 def _copy(stage: Stage, file: SourceFile, content: bytes, mtime_ns: int) -> None:
-    status = _write_copy(f"{stage.run}/{file.path}", content, file.mode, mtime_ns)
+    try:
+        status = _write_copy(f"{stage.run}/{file.path}", content, file.mode, mtime_ns)
+    except FileExistsError:
+        return
     stage.copies[file.path] = (status.st_size, status.st_mtime_ns, status.st_ino)
 
 

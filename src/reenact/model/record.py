@@ -57,8 +57,6 @@ def decode_run(data: bytes, *, where: str) -> Run:
         raise Damaged(
             f"{where} is damaged: {error}", hint="`reenact fsck` lists what is wrong in the store"
         ) from None
-    if run.format > FORMAT:
-        _refuse_newer(data, where)
     if any(isinstance(value, dict | list) for value in run.flags.values()):
         flags = {name: _flag_from_json(value) for name, value in run.flags.items()}
         run = msgspec.structs.replace(run, flags=flags)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import signal
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
-from reenact.model.flags import FlagValue
 from reenact.model.identity import Digest, RunId
 from reenact.model.metrics import Summary
 
@@ -20,7 +20,7 @@ class Status(StrEnum):
     """What has become of a run. Never stored: derived from its lock, times and exit."""
 
     PENDING = "pending"
-    """The record exists, the process was not started."""
+    """The run is being prepared; its process has not started."""
     RUNNING = "running"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -151,25 +151,28 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A Python process that the probe reached."""
+    """A Python process that the probe reached: an interpreter's `start`, or a `fork` of one."""
 
     pid: int
     parent_pid: int
     started_ns: int
-    python: str
-    executable: str
+    kind: str
+    python: str | None = None
+    executable: str | None = None
     argv: tuple[str, ...] = ()
 
 
-class Warning(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):  # noqa: A001
+class Remark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Something about the run that its reader must know. `code` is stable, `message` is not."""
 
     code: str
     message: str
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The record of one run: `run.json`.
+class Run(
+    msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag=FORMAT
+):
+    """The record of one run: `run.json`, whose `format` is FORMAT.
 
     Attributes:
         command: the words that were executed, so that they can be pasted into a shell.
@@ -188,10 +191,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     project: Project
     command: tuple[str, ...]
     created: datetime
-    format: int = FORMAT
     reenact: str = ""
     cwd: str = "."
-    flags: dict[str, FlagValue] = {}
+    # Values are FlagValue, a recursive type that msgspec cannot read.
+    flags: dict[str, Any] = {}
     given: tuple[str, ...] = ()
     variables: dict[str, str] = {}
     in_place: bool = False
@@ -208,7 +211,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metrics: dict[str, Summary] = {}
     usage: Usage | None = None
     processes: tuple[Process, ...] = ()
-    warnings: tuple[Warning, ...] = ()
+    warnings: tuple[Remark, ...] = ()
     like: RunId | None = None
     restarts: int = 0
 
@@ -224,7 +227,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return Status.COMPLETED if self.exit.code == 0 else Status.FAILED
         if is_locked:
             return Status.RUNNING if self.started is not None else Status.PENDING
-        return Status.KILLED if self.started is not None else Status.PENDING
+        return Status.KILLED
 
     @property
     def duration_s(self) -> float | None:

@@ -117,7 +117,7 @@ _AUTHORIZATION = r"""
 _ASSIGNMENT = r"""
     (?P<name>(?<![\w.-])-{0,2}[A-Za-z_][\w.-]*)
     (?P<sign>["']?\s?[=:]\s?)
-    (?P<value>"[^"\n]*"|'[^'\n]*'|<redacted>|[^\s;&,"'(){}\[\]]+)
+    (?P<value>"[^"\n]*"|'[^'\n]*'|[^\s;&,"'(){}\[\]]+)
 """
 
 
@@ -161,15 +161,9 @@ def redact_text(text: str) -> str:
     They are values of a known form, passwords in addresses, `Authorization` headers, and what
     stands after a telling name and `=` or `:`.
     """
-    if len(text) >= _SHORTEST_VALUE:
-        text = _pattern(_VALUES, re.VERBOSE | re.DOTALL).sub(REDACTED, text)
-    text = _redact_urls(text)
-    if "earer" in text or "uthorization" in text:
-        text = _pattern(_AUTHORIZATION, re.VERBOSE | re.IGNORECASE).sub(
-            lambda m: (m["how"] or m["bearer"]) + REDACTED, text
-        )
-    if "=" in text or ":" in text:
-        text = _pattern(_ASSIGNMENT, re.VERBOSE).sub(_redact_assignment, text)
+    # What stands beside a hidden secret may be recognised only once that one is gone.
+    while (redacted := _redact_once(text)) != text:
+        text = redacted
     return text
 
 
@@ -196,6 +190,19 @@ def redact_argv(argv: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
+def _redact_once(text: str) -> str:
+    if len(text) >= _SHORTEST_VALUE:
+        text = _pattern(_VALUES, re.VERBOSE | re.DOTALL).sub(REDACTED, text)
+    text = _redact_urls(text)
+    if "earer" in text or "uthorization" in text:
+        text = _pattern(_AUTHORIZATION, re.VERBOSE | re.IGNORECASE).sub(
+            lambda m: (m["how"] or m["bearer"]) + REDACTED, text
+        )
+    if "=" in text or ":" in text:
+        text = _pattern(_ASSIGNMENT, re.VERBOSE).sub(_redact_assignment, text)
+    return text
+
+
 def _redact_urls(text: str) -> str:
     if "@" in text and "://" in text:
         text = _pattern(_URL_USER_INFO, 0).sub(
@@ -210,7 +217,7 @@ def _redact_urls(text: str) -> str:
 def _redact_assignment(found: re.Match[str]) -> str:
     name, sign, value = found["name"], found["sign"], found["value"]
     bare = value.strip("\"'")
-    if bare.lower() in _PLAIN_VALUES or bare.lower() in _SCHEMES or REDACTED in bare:
+    if bare.lower() in _PLAIN_VALUES or bare.lower() in _SCHEMES or bare == REDACTED:
         return found[0]
     if not is_secret_name(name) and not (name in _QUERY_SIGNATURES and sign == "="):
         return found[0]

@@ -89,9 +89,7 @@ def _subcommand(
     return None
 
 
-def _level(
-    flags: FlagSet, given: Mapping[str, tuple[Flag, FlagValue]], path: _Path
-) -> list[str]:
+def _level(flags: FlagSet, given: Mapping[str, tuple[Flag, FlagValue]], path: _Path) -> list[str]:
     """Write the options and positionals that stand at one level of subcommands."""
     options: list[tuple[bool, list[str]]] = []
     positionals: list[Flag] = []
@@ -175,7 +173,9 @@ def _switch(flag: Flag, option: Option, value: FlagValue) -> list[str]:
         return [option.option]
     if flag.default is not None and bool(flag.default) is says:
         word = "true" if says else "false"
-        raise UsageError(f"flag `{flag.name}` is always {word}: the script has no option to undo it")
+        raise UsageError(
+            f"flag `{flag.name}` is always {word}: the script has no option to undo it"
+        )
     return []
 
 
@@ -214,7 +214,8 @@ def _joined(name: str, text: str) -> str:
 def _comma_list(items: list[FlagValue]) -> str:
     texts = [_text(item) for item in items]
     return ",".join(
-        '"' + text.replace('"', '""') + '"' if "," in text or '"' in text else text for text in texts
+        '"' + text.replace('"', '""') + '"' if "," in text or '"' in text else text
+        for text in texts
     )
 
 
@@ -267,7 +268,10 @@ def rewrite(source: bytes, changes: Sequence[tuple[Global, FlagValue]]) -> bytes
                 f"`{place.file}` changed after its flags were found", hint="run the command again"
             )
         assert at <= place.start <= place.end <= len(source), "literals overlap"
-        pieces += [source[at : place.start], _replace(source[place.start : place.end], value, encoding)]
+        pieces += [
+            source[at : place.start],
+            _replace(source[place.start : place.end], value, encoding),
+        ]
         at = place.end
     return b"".join([*pieces, source[at:]])
 
@@ -286,12 +290,13 @@ def _replace(old: bytes, value: FlagValue, encoding: str) -> bytes:
 
 def _shape(old: bytes, encoding: str) -> ast.expr | None:
     """Return the expression that is replaced, where its form says what the new one must be."""
-    if not old[:1] or old[:1] not in b"([{":
-        # A tuple may stand without parentheses, after any first element.
-        if b"," not in old:
-            return None
+    # A tuple may stand without parentheses, after any first element.
+    if old[:1] not in (b"(", b"[", b"{") and b"," not in old:
+        return None
     try:
-        return ast.parse(b"(" + old + b")" if encoding == "utf-8" else f"({old.decode(encoding)})", mode="eval").body
+        return ast.parse(
+            b"(" + old + b")" if encoding == "utf-8" else f"({old.decode(encoding)})", mode="eval"
+        ).body
     except (SyntaxError, ValueError, LookupError):
         return None
 
@@ -308,7 +313,9 @@ def _literal(value: FlagValue, shape: ast.expr | None) -> str:
 
 def _sequence(items: list[FlagValue], shape: ast.expr | None) -> str:
     shapes = shape.elts if isinstance(shape, ast.Tuple | ast.List | ast.Set) else []
-    texts = [_literal(item, inner) for item, inner in zip(items, _repeat_last(shapes), strict=False)]
+    texts = [
+        _literal(item, inner) for item, inner in zip(items, _repeat_last(shapes), strict=False)
+    ]
     if isinstance(shape, ast.Tuple):
         return f"({texts[0]},)" if len(texts) == 1 else f"({', '.join(texts)})"
     if isinstance(shape, ast.Set):

@@ -82,7 +82,9 @@ def _parse_bracketed(text: str) -> FlagValue:
     return value if not text[end:].strip() else text
 
 
-def _parse_flow(text: str, at: int, plain_end: re.Pattern[str], depth: int) -> tuple[FlagValue, int]:
+def _parse_flow(
+    text: str, at: int, plain_end: re.Pattern[str], depth: int
+) -> tuple[FlagValue, int]:
     """Parse one value of a flow collection; return it and the offset just after it."""
     if depth > _MAX_DEPTH:
         raise _Malformed
@@ -186,12 +188,18 @@ def _format_nested(value: FlagValue) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_format_nested, value))}]"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{_format_key(k)}: {_format_nested(v)}' for k, v in value.items())}}}"
+        return (
+            f"{{{', '.join(f'{_format_key(k)}: {_format_nested(v)}' for k, v in value.items())}}}"
+        )
     return repr(value)
 
 
 def _format_key(key: str) -> str:
-    return key if _PLAIN_IN_FLOW.match(key) and key == key.strip() and key.isprintable() else _quote(key)
+    return (
+        key
+        if _PLAIN_IN_FLOW.match(key) and key == key.strip() and key.isprintable()
+        else _quote(key)
+    )
 
 
 def _reads_as_itself(text: str) -> bool:
@@ -417,7 +425,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     best_distance = max(1, len(wanted) // 3) + 1
     for candidate in known:
         normal = _normal(candidate)
-        is_part = len(wanted) >= 2 and (normal.startswith(wanted) or wanted.startswith(normal + "."))
+        is_part = len(wanted) >= 2 and (
+            normal.startswith(wanted) or wanted.startswith(normal + ".")
+        )
         distance = 1 if is_part and normal != wanted else _distance(wanted, normal, best_distance)
         if distance < best_distance:
             best, best_distance = candidate, distance

@@ -107,14 +107,14 @@ def relevant_variables(env: Mapping[str, str]) -> dict[str, str]:
     return {
         name: _text(redact(name, env[name]))
         for name in sorted(env)
-        if name in _NAMES or name.startswith(_PREFIXES) and not name.startswith(_OTHERS)
+        if name in _NAMES or (name.startswith(_PREFIXES) and not name.startswith(_OTHERS))
     }
 
 
 def _describe(python: PythonFacts, kind: PrefixKind) -> tuple[Python, dict[str, str]]:
     build = python.build
     if build is not None:
-        build = build.removeprefix(python.version).strip()
+        build = " ".join(build.removeprefix(python.version).split())
     found = {
         "build": build,
         "abi": python.abi,

@@ -1,22 +1,69 @@
 """The column language: what of a run is shown, compared or sorted by. See `docs/reference/columns.md`.
 
-Its first half, the words and the names, is shared with the filter language of `store.query`.
+Its first parts, the words, the names, the numbers and the times, are shared with the filters of
+`store.query`.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from datetime import datetime
+import shlex
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from reenact.errors import BadColumn, UsageError
 from reenact.model.flags import FlagValue
+from reenact.model.identity import RunId
+from reenact.model.metrics import Summary
+from reenact.model.run import Exit, Status
 
-if TYPE_CHECKING:
-    from reenact.store.index import IndexedRun
+
+class IndexedRun(NamedTuple):
+    """What the index knows of a run. A damaged run has its id, its notes and `damage`."""
+
+    id: RunId
+    status: Status
+    operation: str | None
+    project_id: str | None
+    project_name: str | None
+    label: str | None
+    tags: tuple[str, ...]
+    comment: str | None
+    is_marked: bool
+    created: datetime | None
+    started: datetime | None
+    ended: datetime | None
+    exit: Exit | None
+    flags: dict[str, FlagValue]
+    given: tuple[str, ...]
+    metrics: dict[str, Summary]
+    command: tuple[str, ...]
+    commit: str | None
+    is_dirty: bool | None
+    source: str | None
+    damage: str | None
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds between start and end; None while there is no end."""
+        if self.started is None or self.ended is None:
+            return None
+        return (self.ended - self.started).total_seconds()
+
+    @property
+    def exit_status(self) -> int | None:
+        """What a shell would show: 128 + n for a signal n; None while there is no end."""
+        return None if self.exit is None else self.exit.shell_status
+
+    @property
+    def command_text(self) -> str | None:
+        """The command as it can be pasted into a shell."""
+        return shlex.join(self.command) if self.command else None
+
 
 ColumnValue: TypeAlias = FlagValue | datetime | tuple[str, ...]
 """What a cell holds; None where the run has no such value."""
@@ -147,7 +194,7 @@ class Tokens:
 
     def __init__(self, text: str, error: type[UsageError], hint: str) -> None:
         self.text = text
-        self._error = error
+        self._class = error
         self._hint = hint
         self._tokens: list[Token] = []
         self._at = 0
@@ -156,7 +203,7 @@ class Tokens:
         while at < length:
             match = _TOKEN.match(text, at)
             if match is None:
-                self._refuse(at)
+                raise self._refusal(at)
             kind = match.lastgroup or ""
             self._tokens.append(Token(kind, match[kind], match.start(kind), match.end()))
             at = match.end()
@@ -179,29 +226,42 @@ class Tokens:
             return self.take()
         return None
 
+    def accept_dash(self) -> bool:
+        """Pass a dash that stands alone or begins the next word."""
+        token = self.peek()
+        if token.kind != "word" or not token.text.startswith("-"):
+            return False
+        if token.text == "-":
+            self._at += 1
+        else:
+            self._tokens[self._at] = Token("word", token.text[1:], token.start + 1, token.end)
+        return True
+
     def expect(self, text: str) -> None:
         """Pass the symbol or keyword, which must come next."""
         if self.accept(text) is None:
-            self.fail(f"expected `{text}`")
+            raise self.error(f"expected `{text}`")
 
-    def fail(self, problem: str, token: Token | None = None, *, hint: str | None = None) -> NoReturn:
-        """Refuse the expression: say what, and show where by a caret."""
+    def error(
+        self, problem: str, token: Token | None = None, *, hint: str | None = None
+    ) -> UsageError:
+        """Return what to raise: it says what is wrong and shows by a caret where."""
         token = token or self.peek()
-        self._point(problem, token.start, hint)
+        return self._point(problem, token.start, hint)
 
-    def _point(self, problem: str, at: int, hint: str | None = None) -> NoReturn:
+    def _point(self, problem: str, at: int, hint: str | None = None) -> UsageError:
         before = self.text[:at][-40:]
         after = self.text[at:][:40]
         quote = " ".join(f"{before}^{after}".split("\n")) if self.text.strip() else ""
         where = f" at column {at + 1}: `{quote}`" if quote else ""
-        raise self._error(f"{problem}{where}", hint=hint or self._hint)
+        return self._class(f"{problem}{where}", hint=hint or self._hint)
 
-    def _refuse(self, at: int) -> NoReturn:
+    def _refusal(self, at: int) -> UsageError:
         while self.text[at].isspace():
             at += 1
         if self.text[at] in "'\"":
-            self._point("a quote is not closed", at)
-        self._point(f"`{self.text[at]}` means nothing here", at, "write `!=`, `!~` or `not`")
+            return self._point("a quote is not closed", at)
+        return self._point(f"`{self.text[at]}` means nothing here", at, "write `!=`, `!~` or `not`")
 
 
 def is_name(token: Token) -> bool:
@@ -244,7 +304,7 @@ def read_operand(tokens: Tokens, *, stop: frozenset[str] = frozenset()) -> Opera
             if not rest and tokens.peek().kind == "string" and tokens.peek().start == first.end:
                 rest = unquote(tokens.take())
             if not rest:
-                tokens.fail(f"expected a name after `{prefix}:`")
+                raise tokens.error(f"expected a name after `{prefix}:`")
             if prefix == "attr":
                 return _attribute(tokens, rest, first)
             if prefix == "flag":
@@ -264,7 +324,7 @@ def _read_name(tokens: Tokens) -> str:
     token = tokens.peek()
     if not is_name(token):
         found = f", not `{token.text}`" if token.text else ""
-        tokens.fail(f"expected a name{found}")
+        raise tokens.error(f"expected a name{found}")
     return unquote(tokens.take())
 
 
@@ -277,15 +337,119 @@ def _with_step(tokens: Tokens, operand: Operand) -> Operand:
 def _attribute(tokens: Tokens, name: str, token: Token) -> Operand:
     name = _SAME.get(name, name)
     if name not in ATTRIBUTES:
-        tokens.fail(
+        raise tokens.error(
             f"a run has no attribute `{name}`", token, hint=f"there are: {', '.join(ATTRIBUTES)}"
         )
     return Operand(Kind.ATTRIBUTE, name)
 
 
+# --- numbers and times, shared with filters ---
+
+_NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf(?:inity)?)", re.IGNORECASE)
+
+
+def parse_number(text: str) -> float | None:
+    """Return the number that a word spells, as SQLite can hold it; None where it is no number."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    # int() refuses thousands of digits; as a float they are infinite.
+    is_int = text.lstrip("+-").isdecimal() and len(text) < 400
+    return sql_number(int(text) if is_int else float(text))
+
+
+def sql_number(number: float) -> float:
+    """Return a number as SQLite can hold it: an integer beyond 64 bits becomes a float."""
+    if isinstance(number, int) and not -(1 << 63) <= number < 1 << 63:
+        try:
+            return float(number)
+        except OverflowError:
+            return math.inf if number > 0 else -math.inf
+    return number
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_FOREVER = 1 << 62
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_UNIT_NAMES = {
+    "s": ("s", "sec", "secs", "second", "seconds"),
+    "m": ("m", "min", "mins", "minute", "minutes"),
+    "h": ("h", "hour", "hours"),
+    "d": ("d", "day", "days"),
+    "w": ("w", "week", "weeks"),
+}
+_SECONDS = {name: _UNITS[unit] for unit, names in _UNIT_NAMES.items() for name in names}
+_SECONDS |= {"month": 30 * 86400, "months": 30 * 86400, "year": 365 * 86400, "years": 365 * 86400}
+_AGO = re.compile(r"(\d+(?:\.\d+)?|an?) ?([a-z]+) ago")
+_LAST = re.compile(r"last (?:(\d+(?:\.\d+)?) ?)?([a-z]+)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?([a-z]+) ?")
+
+
+def parse_duration(text: str) -> float | None:
+    """Return the seconds of `90`, `2h`, `1h30m`, `2 days`; None where it is no duration."""
+    text = text.strip().lower()
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    total = 0.0
+    at = 0
+    while match := _DURATION.match(text, at):
+        if match[2] not in _SECONDS:
+            return None
+        total += float(match[1]) * _SECONDS[match[2]]
+        at = match.end()
+    return total if at == len(text) and at > 0 else None
+
+
+def parse_time(text: str, *, now: datetime, tz: tzinfo | None) -> tuple[int, int | None] | None:
+    """Return the first microsecond since 1970 of a time and, for a span, the one after its last.
+
+    None where the text is no time.
+    """
+    text = " ".join(text.lower().split())
+    try:
+        if text == "now":
+            return microseconds(now), None
+        if text in ("today", "yesterday"):
+            day = now.astimezone(tz).date()
+            return _day(day if text == "today" else day - timedelta(days=1), tz)
+        if match := _AGO.fullmatch(text):
+            count = 1.0 if match[1].startswith("a") else float(match[1])
+            return microseconds(now - timedelta(seconds=count * _SECONDS[match[2]])), None
+        if match := _LAST.fullmatch(text):
+            start = now - timedelta(seconds=float(match[1] or 1) * _SECONDS[match[2]])
+            return microseconds(start), _FOREVER
+        if len(text) == 10:
+            return _day(date.fromisoformat(text), tz)
+        if len(text) > 10 and text[4:5] == text[7:8] == "-" and text[10] in " t":
+            return microseconds(_aware(datetime.fromisoformat(text.upper()), tz)), None
+    except (ValueError, KeyError, OverflowError):
+        return None
+    return None
+
+
+def microseconds(moment: datetime) -> int:
+    """Return microseconds since 1970: how the index holds times."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def _day(day: date, tz: tzinfo | None) -> tuple[int, int]:
+    start = _aware(datetime.combine(day, time()), tz)
+    end = _aware(datetime.combine(day + timedelta(days=1), time()), tz)
+    return microseconds(start), microseconds(end)
+
+
+def _aware(moment: datetime, tz: tzinfo | None) -> datetime:
+    if moment.tzinfo is not None:
+        return moment
+    # Only astimezone() knows which offset this machine's zone had on that day.
+    return moment.astimezone() if tz is None else moment.replace(tzinfo=tz)
+
+
 # --- columns and sorting ---
 
-_COLUMN_HINT = "for example `loss`, `min loss`, `max acc step`, `=lr`, `.started`, `last acc as acc`"
+_COLUMN_HINT = (
+    "for example `loss`, `min loss`, `max acc step`, `=lr`, `.started`, `last acc as acc`"
+)
 _SORT_HINT = "for example `acc desc`, `-acc`, `min loss`, `.started desc, =lr`"
 
 
@@ -300,13 +464,15 @@ def parse_column(text: str) -> Column:
     operand = read_operand(tokens, stop=frozenset({"as"}))
     end = tokens.peek()
     heading = operand.name
-    if operand.kind is Kind.METRIC and start.text != operand.name:
-        heading = " ".join(text[start.start : end.start].split()).removeprefix("metric:")
+    if operand.kind is Kind.METRIC and start.text.lower() in _FIELDS:
+        heading = f"{start.text.lower()} {heading}"
+    if operand.is_step:
+        heading += " step"
     if end.kind == "word" and end.text.lower() == "as":
         tokens.take()
         heading = _read_name(tokens)
     if tokens.peek().kind != "end":
-        tokens.fail("expected the end of the column")
+        raise tokens.error("expected the end of the column")
     return Column(operand, heading)
 
 
@@ -316,13 +482,10 @@ def parse_sort(text: str) -> tuple[Sort, ...]:
     Raises:
         BadColumn: it cannot be understood.
     """
-    stripped = text.lstrip()
     sorts = []
     tokens = Tokens(text, BadColumn, _SORT_HINT)
-    if not stripped:
-        tokens.fail("there is nothing to sort by")
     while True:
-        tokens, is_descending = _without_dash(tokens)
+        is_descending = tokens.accept_dash()
         operand = read_operand(tokens, stop=frozenset({"asc", "desc"}))
         if tokens.accept("desc"):
             is_descending = not is_descending
@@ -332,7 +495,7 @@ def parse_sort(text: str) -> tuple[Sort, ...]:
         if tokens.accept(","):
             continue
         if tokens.peek().kind != "end":
-            tokens.fail("expected `,`, `asc`, `desc` or the end")
+            raise tokens.error("expected `,`, `asc`, `desc` or the end")
         return tuple(sorts)
 
 

@@ -66,8 +66,11 @@ def _say_hello(settings, shim, kind):
     }
     if kind == "start":
         hello.update(
-            python="%d.%d.%d" % sys.version_info[:3],
-            version=sys.version,
+            version=sys.version.split()[0],
+            build=sys.version,
+            abi=_abi(),
+            platform="%s-%s" % (sys.platform, os.uname().machine),
+            libc=_libc(),
             implementation=sys.implementation.name,
             executable=sys.executable,
             prefix=sys.prefix,
@@ -76,6 +79,19 @@ def _say_hello(settings, shim, kind):
         )
     # repr and not json: importing json would cost the script's start more than all of this.
     _append(settings.record + "/processes", repr(hello))
+
+
+def _abi():
+    multiarch = getattr(sys.implementation, "_multiarch", "")
+    tag = sys.implementation.cache_tag
+    return "%s-%s" % (tag, multiarch) if multiarch else tag
+
+
+def _libc():
+    try:
+        return os.confstr("CS_GNU_LIBC_VERSION")
+    except (ValueError, OSError, AttributeError):
+        return None
 
 
 def _say_hello_quietly(settings, shim):

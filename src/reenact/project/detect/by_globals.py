@@ -63,7 +63,9 @@ def _is_main_test(test: ast.expr) -> bool:
         isinstance(test, ast.Compare)
         and len(test.ops) == 1
         and isinstance(test.ops[0], ast.Eq)
-        and any(isinstance(n, ast.Name) and n.id == "__name__" for n in (test.left, *test.comparators))
+        and any(
+            isinstance(n, ast.Name) and n.id == "__name__" for n in (test.left, *test.comparators)
+        )
     )
 
 
@@ -79,7 +81,9 @@ def _spoiled(body: list[ast.stmt], first: set[int]) -> set[str]:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             spoiled.add(node.name)
             continue
-        if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+        if isinstance(
+            node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+        ):
             continue
         if isinstance(node, ast.Import | ast.ImportFrom):
             spoiled.update((a.asname or a.name).partition(".")[0] for a in node.names)
@@ -132,18 +136,18 @@ class _Finder:
                     self.add(f"{name}.{member}", value, depth=depth + 1)
             return
         try:
-            value = _flag_value(constant(node))
+            literal = _flag_value(constant(node))
         except NotConstant:
             return
-        if value == [] or (isinstance(value, str | list) and len(value) > _MAX_LENGTH):
+        if literal == [] or (isinstance(literal, str | list) and len(literal) > _MAX_LENGTH):
             return  # a list to be filled, or data, is no setting
         start, end = self._source.span(node)
         self.flags.append(
             Flag(
                 name=name,
                 binding=Global(file=self._source.name, start=start, end=end, digest=self._digest),
-                type=_type_of(value),
-                default=value,
+                type=_type_of(literal),
+                default=literal,
                 found=self._source.at(node),
             )
         )
@@ -164,9 +168,7 @@ def _members(node: ast.expr) -> list[tuple[str, ast.expr]] | None:
     return [
         (key.value, value)
         for key, value in zip(node.keys, node.values, strict=True)
-        if isinstance(key, ast.Constant)
-        and isinstance(key.value, str)
-        and _MEMBER.match(key.value)
+        if isinstance(key, ast.Constant) and isinstance(key.value, str) and _MEMBER.match(key.value)
     ]
 
 

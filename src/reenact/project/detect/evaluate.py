@@ -108,6 +108,11 @@ _PURE: dict[str, Callable[..., Any]] = {
     "copy.deepcopy": lambda value: value,
 }
 
+_CONTAINERS = frozenset(
+    f"builtins.{name}" for name in "list tuple dict len zip enumerate reversed".split()
+)
+"""What does not look at the elements that it is given."""
+
 _METHODS: dict[type, frozenset[str]] = {
     str: frozenset(
         "split rsplit join strip lstrip rstrip lower upper title capitalize replace format "
@@ -133,9 +138,20 @@ def is_plain(value: object) -> bool:
     return isinstance(value, _PLAIN)
 
 
+def is_known(value: object) -> bool:
+    """Tell whether a value is of Python's own data types all the way down."""
+    if isinstance(value, list | tuple | set):
+        return all(map(is_known, value))
+    if isinstance(value, dict):
+        return all(map(is_known, value.values()))
+    return isinstance(value, _PLAIN)
+
+
 def binary(op: ast.operator, left: Any, right: Any) -> Any:
     """Apply a binary operator."""
     if not is_plain(left) or not is_plain(right):
+        raise NotConstant
+    if isinstance(op, ast.Mod) and not is_known(right):
         raise NotConstant
     if isinstance(op, ast.Pow):
         _check_power(left, right)
@@ -163,9 +179,9 @@ def _check_power(left: Any, right: Any) -> None:
 
 def _check_product(left: Any, right: Any) -> None:
     for count, items in ((left, right), (right, left)):
-        if not isinstance(items, int | float | None) and isinstance(count, int):
-            if len(items) * max(count, 0) > MAX_ITEMS * 10:
-                raise NotConstant
+        is_repetition = isinstance(count, int) and not isinstance(items, int | float | None)
+        if is_repetition and len(items) * max(count, 0) > MAX_ITEMS * 10:
+            raise NotConstant
 
 
 def unary(op: ast.unaryop, value: Any) -> Any:
@@ -180,7 +196,7 @@ def unary(op: ast.unaryop, value: Any) -> Any:
 
 def compare(op: ast.cmpop, left: Any, right: Any) -> bool:
     """Apply a comparison."""
-    if not is_plain(left) or not is_plain(right):
+    if not is_known(left) or not is_known(right):
         raise NotConstant
     try:
         return bool(_COMPARE[type(op)](left, right))
@@ -203,7 +219,8 @@ def call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     function = _PURE.get(name)
     if name == "builtins.range":
         return _range(args)
-    if function is None or not all(map(is_plain, args)) or not all(map(is_plain, kwargs.values())):
+    is_usable = is_plain if name in _CONTAINERS else is_known
+    if function is None or not all(map(is_usable, [*args, *kwargs.values()])):
         raise NotConstant
     if name == "builtins.pow" and len(args) == 2:
         _check_power(*args)
@@ -232,11 +249,15 @@ def method(value: Any, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     """Call a method of a built-in type."""
     if name not in _METHODS.get(type(value), ()):
         raise NotConstant
+    if isinstance(value, str) and not all(map(is_known, [*args, *kwargs.values()])):
+        raise NotConstant
     try:
         result = getattr(value, name)(*args, **kwargs)
     except _FAILURES:
         raise NotConstant from None
-    return list(result) if isinstance(value, dict) and name in ("keys", "values", "items") else result
+    return (
+        list(result) if isinstance(value, dict) and name in ("keys", "values", "items") else result
+    )
 
 
 def constant(node: ast.expr) -> Any:
@@ -260,10 +281,14 @@ def constant(node: ast.expr) -> Any:
     if isinstance(node, ast.Dict):
         keys = [_key(key) for key in node.keys]
         return _hashable(dict, zip(keys, _constants(node.values), strict=True))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-        if node.func.id in ("int", "float", "str", "bool", "abs", "round", "min", "max"):
-            return call(f"builtins.{node.func.id}", _constants(node.args), {})
+    if isinstance(node, ast.Call) and _is_plain_call(node.func) and not node.keywords:
+        return call(f"builtins.{ast.unparse(node.func)}", _constants(node.args), {})
     raise NotConstant
+
+
+def _is_plain_call(function: ast.expr) -> bool:
+    names = ("int", "float", "str", "bool", "abs", "round", "min", "max")
+    return isinstance(function, ast.Name) and function.id in names
 
 
 def _constants(nodes: Iterable[ast.expr]) -> list[Any]:

@@ -6,25 +6,49 @@ command-line framework in it, or if one that it imports does.
 
 from __future__ import annotations
 
+import bisect
 import os
 import re
 
-TRIGGERS = (
-    "add_argument", "add_arguments", "ArgumentParser", "ArgParser", "parse_args",
-    "parse_known_args", "click", "typer", "Typer", "tyro", "simple_parsing", "HfArgumentParser",
-    "TrlParser", "parse_args_into_dataclasses", "fire", "Fire", "hydra", "docopt", "jsonargparse",
-    "LightningCLI", "cyclopts", "plac", "draccus", "pyrallis", "app.run", "FLAGS",
-    "DEFINE_string", "DEFINE_integer", "DEFINE_float", "DEFINE_bool", "DEFINE_boolean",
-    "DEFINE_enum", "DEFINE_enum_class", "DEFINE_list", "DEFINE_spaceseplist", "DEFINE_multi_string",
-    "DEFINE_multi_integer", "DEFINE_multi_float", "DEFINE_multi_enum", "DEFINE_alias",
-    "DEFINE_config_file", "DEFINE_config_dict", "mark_flag_as_required", "mark_flags_as_required",
-)  # fmt: skip
-"""Words without which no command-line framework is in use."""
+from reenact.project.detect.source import word_lines
 
-_TRIGGER = re.compile(rb"\b(?:" + "|".join(map(re.escape, TRIGGERS)).encode() + rb")\b")
+BASE_WORDS = (
+    "add_argument", "add_arguments", "ArgumentParser", "ArgParser", "parse_args",
+    "parse_known_args", "parse_intermixed_args", "HfArgumentParser", "TrlParser",
+    "parse_args_into_dataclasses",
+)  # fmt: skip
+"""Words that speak of a command line in any file."""
+
+_ABSL_WORDS = (
+    "app", "FLAGS", "DEFINE_string", "DEFINE_integer", "DEFINE_float", "DEFINE_bool",
+    "DEFINE_boolean", "DEFINE_enum", "DEFINE_enum_class", "DEFINE_list", "DEFINE_spaceseplist",
+    "DEFINE_multi_string", "DEFINE_multi_integer", "DEFINE_multi_float", "DEFINE_multi_enum",
+    "DEFINE_multi_enum_class", "DEFINE_alias", "DEFINE_config_file", "DEFINE_config_dict",
+    "mark_flag_as_required", "mark_flags_as_required",
+)  # fmt: skip
+FRAMEWORKS: dict[str, tuple[str, ...]] = {
+    "absl": _ABSL_WORDS,
+    "tensorflow": _ABSL_WORDS,
+    "ml_collections": _ABSL_WORDS,
+    **{
+        name: (name,)
+        for name in (
+            "click", "rich_click", "asyncclick", "typer", "tyro", "simple_parsing", "fire",
+            "hydra", "docopt", "jsonargparse", "cyclopts", "plac", "draccus", "pyrallis",
+        )
+    },
+    "lightning": ("LightningCLI",),
+    "pytorch_lightning": ("LightningCLI",),
+}  # fmt: skip
+"""Modules that read command lines, and the words that speak of it where they are imported."""
+
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(?P<base>[.\w]+)[ \t]+import[ \t]+(?P<names>\([^)]*\)|[^\n#;]*)"
     r"|import[ \t]+(?P<modules>[\w., \t]+))",
+    re.MULTILINE,
+)
+_BLOCK = re.compile(
+    r"^(?:(?:async[ \t]+)?(def|class)[ \t]+(\w+)|(import|from|if __name__)\b|(\w+)[ \t]*[:=]|[^\s#)\]}'\"@])",
     re.MULTILINE,
 )
 _MAX_READ = 60
@@ -68,6 +92,32 @@ def imports_in(text: str) -> list[Import]:
     return found
 
 
+class Facts:
+    """What a file's text tells about command lines, before it is parsed.
+
+    Attributes:
+        words: words that speak of a command line in this file.
+        names: functions and classes in which such a word stands.
+        has_effects: whether importing the module may declare flags or read the command line.
+    """
+
+    __slots__ = ("has_effects", "names", "words")
+
+    def __init__(self) -> None:
+        self.words: set[str] = set()
+        self.names: set[str] = set()
+        self.has_effects = False
+
+    @property
+    def is_relevant(self) -> bool:
+        """Whether the file matters for flags."""
+        return self.has_effects or bool(self.names)
+
+    def concerns(self, name: str | None) -> bool:
+        """Tell whether a name that is imported from the file matters for flags."""
+        return self.is_relevant if name in (None, "*") else self.has_effects or name in self.names
+
+
 class Modules:
     """Finds the files of local modules.
 
@@ -80,7 +130,7 @@ class Modules:
         self._root = root
         self._search = search
         self._listings: dict[str, set[str]] = {}
-        self._relevant: dict[str, bool] = {}
+        self._facts: dict[str, Facts] = {}
         self._contents: dict[str, bytes | None] = {}
         self._files: dict[tuple[str, str], str | None] = {}
 
@@ -124,7 +174,9 @@ class Modules:
                 return None
             base = os.path.join(base, part)
         if not parts:
-            return os.path.join(base, "__init__.py") if "__init__.py" in self._listing(base) else None
+            return (
+                os.path.join(base, "__init__.py") if "__init__.py" in self._listing(base) else None
+            )
         names = self._listing(base)
         if parts[-1] in names:
             inside = os.path.join(base, parts[-1])
@@ -143,60 +195,81 @@ class Modules:
             self._listings[directory] = names
         return names
 
-    def is_relevant(self, path: str, depth: int = 0) -> bool:
-        """Tell whether a local file, or one that it imports, may have to do with flags."""
-        known = self._relevant.get(path)
+    def facts(self, path: str, depth: int = 0) -> Facts:
+        """Return what the text of a local file tells."""
+        known = self._facts.get(path)
         if known is not None:
             return known
-        self._relevant[path] = False  # a cycle adds nothing
+        facts = self._facts[path] = Facts()  # what a cycle of imports sees
         if depth > _MAX_DEPTH or len(self._contents) >= _MAX_READ:
-            return False
+            return facts
         content = self.read(path)
-        if content is None:
-            return False
-        result = has_trigger(content) or any(
-            self.is_relevant(file, depth + 1)
-            for file in self.imported_files(content.decode("utf-8", "replace"), path)
-        )
-        self._relevant[path] = result
-        return result
+        if content is not None:
+            text = content.decode("utf-8", "replace")
+            facts.words = self.words(text, path, depth)
+            if facts.words:
+                _find_blocks(text, facts)
+        return facts
 
-    def imported_files(self, text: str, importer: str) -> list[str]:
-        """Return the local files that a source text imports."""
-        files: dict[str, None] = {}
+    def words(self, text: str, path: str, depth: int = 0) -> set[str]:
+        """Return the words that speak of a command line in a source text."""
+        words = {word for word in BASE_WORDS if word in text}
         for item in imports_in(text):
-            for path in self.files_of(item, importer):
-                files.setdefault(path)
-        return list(files)
+            framework = FRAMEWORKS.get(item.module.partition(".")[0])
+            if framework is not None:
+                words.update(word for word in framework if word in text)
+                if item.module.partition(".")[0] != "tensorflow":
+                    words.add(item.bound)
+                continue
+            words |= self._imported_words(item, path, depth)
+        words.discard("*")
+        return words
 
-    def files_of(self, item: Import, importer: str) -> list[str]:
-        """Return the local files of one import: a module, and the submodule taken from it."""
-        files = []
+    def _imported_words(self, item: Import, importer: str, depth: int) -> set[str]:
+        words: set[str] = set()
         path = self.find(item.module, importer)
         if path is not None:
-            files.append(path)
-        if item.name is not None and item.name != "*":
-            dot = "" if item.module.endswith(".") else "."
-            submodule = self.find(f"{item.module}{dot}{item.name}", importer)
-            if submodule is not None:
-                files.append(submodule)
-        return files
+            facts = self.facts(path, depth + 1)
+            if facts.concerns(item.name):
+                words |= facts.names if item.name == "*" else {item.bound}
+                # The line itself must be followed where it stands inside a function.
+                words.add(item.module.rpartition(".")[2])
+        submodule = self.find_submodule(item, importer)
+        if submodule is not None and self.facts(submodule, depth + 1).is_relevant:
+            words.add(item.bound)
+        words.discard("")
+        return words
 
-    def relevant_names(self, text: str, importer: str) -> set[str]:
-        """Return the names that a source text binds to, or takes from, modules that matter."""
-        names: set[str] = set()
-        for item in imports_in(text):
-            if any(self.is_relevant(path) for path in self.files_of(item, importer)):
-                names.add(item.bound)
-                names.add(item.module.rpartition(".")[2])
-        names.discard("")
-        names.discard("*")
-        return names
+    def find_submodule(self, item: Import, importer: str) -> str | None:
+        """Return the file of what `from module import name` names, if that is a module."""
+        if item.name is None or item.name == "*":
+            return None
+        dot = "" if item.module.endswith(".") else "."
+        return self.find(f"{item.module}{dot}{item.name}", importer)
 
 
-def has_trigger(content: bytes) -> bool:
-    """Tell whether a file's content has a word of a command-line framework in it."""
-    return _TRIGGER.search(content) is not None
+def _find_blocks(text: str, facts: Facts) -> None:
+    """Find which top-level functions and classes have to do with command lines, by their text."""
+    blocks = [
+        (found[1], found[2] or found[3], text.count("\n", 0, found.start()) + 1)
+        for found in _BLOCK.finditer(text)
+    ]
+    ends = [first - 1 for _, _, first in blocks[1:]] + [text.count("\n") + 1]
+    lines: set[int] = set()
+    words = facts.words
+    while words:
+        lines.update(word_lines(text, words))
+        ordered = sorted(lines)
+        words = set()
+        for (keyword, name, first), last in zip(blocks, ends, strict=True):
+            at = bisect.bisect_left(ordered, first)
+            if at == len(ordered) or ordered[at] > last or keyword in ("import", "from"):
+                continue
+            if name is None or keyword is None:
+                facts.has_effects = facts.has_effects or keyword != "if __name__"
+            if name is not None and name not in facts.names:
+                facts.names.add(name)
+                words.add(name)
 
 
 def _is_inside(directory: str, root: str) -> bool:

@@ -1,0 +1,137 @@
+"""Bring a run to its end whose supervisor was killed: nothing that it left is lost.
+
+Such a run keeps its status `killed`: how its process ended is not known.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from datetime import UTC, datetime
+
+import msgspec
+
+from reenact.actions.run import describe_output
+from reenact.errors import ReenactError
+from reenact.execute.metric_file import MetricFileTail
+from reenact.execute.metric_text import LineMetrics
+from reenact.execute.recorder import METRICS_FILE
+from reenact.execute.stage import sweep_abandoned
+from reenact.interop.tensorboard import EventDirectoryTail
+from reenact.model.metrics import Point, summarize
+from reenact.model.paths import text_to_path
+from reenact.model.run import File, Remark, Run, Status
+from reenact.snapshot.tree import SourceTree, read_tree
+from reenact.store.files import read_file, remove_if_there
+from reenact.store.index import Index
+from reenact.store.metric_log import MetricWriter, count_by_source, read_points
+from reenact.store.output_log import STDERR, STDOUT, read_output
+from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
+
+
+def recover(store: Store, stored: StoredRun) -> StoredRun:
+    """Close a killed run: take in its last metrics, list its outputs, take its scaffolding away.
+
+    A run that is not killed, that was closed before, or whose process still lives without its
+    supervisor is returned as it is.
+    """
+    run = stored.run
+    if stored.status is not Status.KILLED or run is None or run.ended is not None:
+        return stored
+    if orphans(run):
+        return stored
+    lock = store.lock(run.id)
+    try:
+        if not lock.acquire():
+            return stored
+    except OSError:
+        return stored
+    try:
+        record_directory = f"{stored.directory}/{RECORD_DIRECTORY}"
+        ended = _last_sign_of_life(record_directory)
+        _catch_up_metrics(run, stored.directory)
+        outputs = () if run.in_place else _outputs(store, run, stored.directory)
+        remark = Remark(code="killed", message="the supervisor was killed; the end is not known")
+        closed = msgspec.structs.replace(
+            run,
+            ended=ended,
+            outputs=outputs,
+            metrics=summarize(read_points(record_directory)),
+            warnings=(*run.warnings, remark),
+        )
+        store.write_run(closed)
+        for name in (METRICS_FILE, "processes", "reads", "stop"):
+            remove_if_there(f"{record_directory}/{name}")
+    except OSError:
+        # A store that cannot be written stays readable; the next reader tries again.
+        lock.release()
+        return stored
+    lock.release(remove=True)
+    Index(store).update(run.id)
+    return store.read_run(run.id)
+
+
+def orphans(run: Run) -> list[int]:
+    """Return the processes of a run that live on: they carry its id in their environment."""
+    if run.process_group is None:
+        return []
+    mark = f"REENACT_RUN_ID={run.id}".encode()
+    found = []
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        if name.isdigit():
+            try:
+                if mark in read_file(f"/proc/{name}/environ").split(b"\0"):
+                    found.append(int(name))
+            except OSError:
+                continue
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def _last_sign_of_life(directory: str) -> datetime:
+    times = [
+        entry.stat().st_mtime
+        for entry in os.scandir(directory)
+        if entry.name not in ("lock", "notes.json")
+    ]
+    return datetime.fromtimestamp(max(times), UTC)
+
+
+def _catch_up_metrics(run: Run, directory: str) -> None:
+    """Store the points that had been reported and not yet stored when the supervisor died.
+
+    Every source is read again from its start; what is stored of it already is left out.
+    """
+    record_directory = f"{directory}/{RECORD_DIRECTORY}"
+    stored: Counter[str] = Counter(count_by_source(record_directory))
+    writer = MetricWriter(record_directory)
+    exclude = frozenset(run.flags)
+    lines = {
+        STDOUT: LineMetrics(exclude),
+        STDERR: LineMetrics(exclude),
+    }
+    printed: list[Point] = []
+    last_ns = 0
+    for piece in read_output(record_directory):
+        last_ns = piece.time_ns or last_ns
+        printed += lines[piece.stream].feed(piece.data, last_ns)
+    for stream in lines.values():
+        printed += stream.finish(last_ns)
+    writer.append(printed[stored["output"] :], "output")
+    from_file = MetricFileTail(f"{record_directory}/{METRICS_FILE}").poll()
+    writer.append(from_file[stored["file"] :], "file")
+    if not run.in_place:
+        for source, points in EventDirectoryTail(directory).poll():
+            writer.append(points[stored[source] :], source)
+    writer.close()
+
+
+def _outputs(store: Store, run: Run, directory: str) -> tuple[File, ...]:
+    tree = SourceTree(files=[])
+    if run.source is not None:
+        try:
+            tree = read_tree(store.blobs, run.source.tree)
+        except ReenactError:
+            # Without its list, source cannot be told from outputs: all of it counts as output.
+            pass
+    paths = sweep_abandoned(directory, text_to_path(run.project.root), tree)
+    return tuple(describe_output(directory, path) for path in paths)

@@ -1,0 +1,616 @@
+"""Run an operation: stage it, watch over it, record everything that it was and did."""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from reenact.actions.context import Context
+from reenact.actions.plan import Plan
+from reenact.errors import CannotRun, ReenactError, StoreUnusable
+from reenact.execute.recorder import METRICS_FILE, Recorder
+from reenact.execute.stage import SourcePool, Stage, close_stage, make_stage
+from reenact.execute.supervise import Child, Command
+from reenact.model.environment import PythonFacts
+from reenact.model.identity import Digest, RunId, new_run_id
+from reenact.model.paths import path_to_text, text_to_path
+from reenact.model.record import to_json
+from reenact.model.run import File, Notes, Process, Remark, Run, Source, Usage, Vcs
+from reenact.snapshot.git import GitView
+from reenact.snapshot.project_root import hash_text
+from reenact.snapshot.tree import ProjectTree, SourceFile, SourceTree, take_snapshot
+from reenact.store.blobs import digest_file
+from reenact.store.files import read_file, remove_if_there, store_errors
+from reenact.store.index import Index
+from reenact.store.lock import Lock
+from reenact.store.metric_log import read_points
+from reenact.store.store import RECORD_DIRECTORY, Store
+
+SHIM = os.path.join(os.path.dirname(os.path.dirname(__file__)), "probe", "shim")
+STOP_MARKER = "stop"
+"""Name of the file in `.reenact/` by which `stop` says that it is the one who asks."""
+
+_SELDOM_S = 0.3
+"""Runs shorter than this are described after their end, longer ones while they run."""
+
+
+class Finished(NamedTuple):
+    """A run that has ended. `problem` says what could not be written to its record."""
+
+    run: Run
+    directory: str
+    problem: str | None
+
+
+class _Tree(NamedTuple):
+    tree: ProjectTree
+    vcs: Vcs | None
+    vcs_problem: str | None
+
+
+def start_and_watch(
+    plan: Plan, context: Context, *, on_start: Callable[[Run], None] | None = None
+) -> Finished:
+    """Run a plan to its end.
+
+    Args:
+        plan: what to run.
+        context: where.
+        on_start: called once the process runs.
+
+    Raises:
+        StoreUnusable: the store cannot be written; nothing has run.
+        CannotRun: the program cannot be started; the run is gone again.
+    """
+    store = context.store
+    store.create()
+    with store_errors(store.root):
+        execution = _Execution(plan, context)
+    try:
+        with store_errors(store.root):
+            execution.prepare()
+        execution.start()
+    except BaseException:
+        execution.abandon()
+        raise
+    if on_start is not None:
+        on_start(execution.run)
+    return execution.finish()
+
+
+def look_at_tree(plan: Plan, context: Context, *, keep: bool) -> _Tree:
+    """Look at the project's files.
+
+    Args:
+        plan: whose project.
+        context: where.
+        keep: put source into the store; otherwise only look.
+    """
+    store = context.store
+    root = plan.root
+    view = GitView(root.path, context.env) if root.toplevel is not None else None
+    listed = view.files if view is not None else None
+    problem = view.problem if view is not None else None
+    if problem is not None:
+        listed = None
+    only = None
+    if root.is_loose and listed is None:
+        only = _local_closure(plan)
+    tree = take_snapshot(
+        root.path,
+        listed=listed,
+        blobs=store.blobs if keep else None,
+        cache_path=f"{store.cache_directory}/tree-{hash_text(root.path)}",
+        only=only,
+    )
+    if plan.source is not None:
+        tree = _with_source(tree, plan.source, _source_digest(plan))
+    return _Tree(tree, view.vcs if view is not None else None, problem)
+
+
+class _Execution:
+    """One run on its way from a plan to a record."""
+
+    def __init__(self, plan: Plan, context: Context) -> None:
+        self.plan = plan
+        self.context = context
+        self.store: Store = context.store
+        request = plan.request
+        self.former = request.restart
+        if self.former is not None:
+            self.id = self.former.id
+        else:
+            self.id = RunId(request.run_id) if request.run_id else new_run_id()
+        self.directory = self.store.directory(self.id)
+        self.record_directory = f"{self.directory}/{RECORD_DIRECTORY}"
+        self.run = plan.record(self.id, _now())
+        self.warnings: list[Remark] = []
+        self.stage: Stage | None = None
+        self.tree: ProjectTree | None = None
+        self.pool: SourcePool | None = None
+        self.child: Child | None = None
+        self.recorder: Recorder | None = None
+        self.hello: PythonFacts | None = None
+        self._described = False
+        self._describe_at = 0.0
+        self._lock = self._create()
+
+    # --- before ---
+
+    def _create(self) -> Lock:
+        """Make the run directory with a lock and a first record, all at once."""
+        if self.former is not None:
+            lock = self.store.lock(self.id)
+            if not lock.acquire():
+                raise CannotRun(f"run {self.id[:8]} is running", hint="`reenact stop` ends it")
+            return lock
+        if os.path.lexists(self.directory):
+            raise CannotRun(f"run {self.id} exists already", hint="leave out `--run-id`")
+        beside = f"{self.directory}.new"
+        os.makedirs(f"{beside}/{RECORD_DIRECTORY}")
+        lock = Lock(f"{beside}/{RECORD_DIRECTORY}/lock")
+        lock.acquire()
+        if not lock.has_system_lock:
+            self._warn("no-locks", "the store's file system has no locks: two runs may collide")
+        lock.path = f"{self.record_directory}/lock"
+        return lock
+
+    def prepare(self) -> None:
+        """Take the snapshot, publish the record, fill the run directory."""
+        plan = self.plan
+        request = plan.request
+        with self.store.writing():
+            if request.snapshot:
+                self._take_source()
+            if self.former is None:
+                self._publish()
+            else:
+                self.store.write_run(self.run, sync=False)
+        if request.in_place:
+            return
+        if self.tree is None:
+            self.tree = look_at_tree(plan, self.context, keep=False).tree
+        self._stage()
+
+    def _take_source(self) -> None:
+        found = look_at_tree(self.plan, self.context, keep=True)
+        self.tree = found.tree
+        source = Source(
+            tree=found.tree.tree,
+            files=len(found.tree.sources),
+            size_bytes=found.tree.source_bytes,
+            vcs=found.vcs,
+        )
+        self.run = msgspec.structs.replace(self.run, source=source)
+        if found.vcs_problem is not None:
+            self._warn("git", f"git was not asked about the source: {found.vcs_problem}")
+        if found.tree.too_large:
+            names = ", ".join(found.tree.too_large[:3])
+            more = len(found.tree.too_large) - 3
+            self._warn(
+                "source-too-large",
+                f"not kept as source, over 1 MiB: {names}" + (f" and {more} more" * (more > 0)),
+            )
+
+    def _publish(self) -> None:
+        """Make the run visible: its directory appears with its record in it."""
+        from reenact.model.record import encode_notes, encode_run
+        from reenact.store.files import write_atomically
+
+        beside = f"{self.directory}.new"
+        path = f"{beside}/{RECORD_DIRECTORY}"
+        write_atomically(f"{path}/run.json", encode_run(self.run), sync=False)
+        if self.plan.notes != Notes():
+            write_atomically(f"{path}/notes.json", encode_notes(self.plan.notes), sync=False)
+        os.rename(beside, self.directory)
+
+    def _stage(self) -> None:
+        assert self.tree is not None
+        plan = self.plan
+        if plan.request.snapshot:
+            self.pool = SourcePool(f"{self.store.root}/stage", self.store.blobs, plan.root.path)
+        by_path = {file.path: file for file in self.tree.sources if file.path in plan.changes}
+        contents = {}
+        for path in plan.changes:
+            file = by_path.get(path)
+            if self.pool is not None and file is not None:
+                contents[path] = self.pool.content(file)
+            else:
+                contents[path] = read_file(f"{plan.root.path}/{path}")
+        rewritten = plan.rewritten(contents)
+        self.stage = make_stage(self.directory, plan.root.path, self.tree, self.pool, rewritten)
+        if self.stage.problems:
+            count = len(self.stage.problems)
+            self._warn("no-links", f"the store's file system has no links: {count} files copied")
+
+    def start(self) -> None:
+        """Start the process."""
+        plan = self.plan
+        request = plan.request
+        cwd = self._working_directory()
+        self.recorder = Recorder(
+            self.record_directory,
+            exclude=frozenset(plan.values),
+            sources=self._event_files(),
+        )
+        self.child = Child(
+            Command(
+                words=plan.words,
+                cwd=cwd,
+                env=self._environment(cwd),
+                forwards=not (request.quiet or request.background),
+                has_input=not request.background,
+                time_limit_s=request.time_limit_s,
+            )
+        )
+        self.run = msgspec.structs.replace(
+            self.run,
+            started=_time(self.child.started_ns),
+            supervisor_pid=os.getpid(),
+            process_group=self.child.pid,
+            warnings=tuple(self.warnings),
+        )
+        try:
+            self.store.write_run(self.run, sync=False)
+        except OSError as error:
+            self._warn("record", f"the record could not be written: {error.strerror}")
+        self.recorder.watch_process(self.child.pid)
+        self._describe_at = time.monotonic() + _SELDOM_S
+
+    def _event_files(self) -> list[Any]:
+        from reenact.interop.tensorboard import EventDirectoryTail
+
+        return [] if self.plan.request.in_place else [EventDirectoryTail(self.directory)]
+
+    def _working_directory(self) -> str:
+        base = self.plan.root.path if self.plan.request.in_place else self.directory
+        return os.path.normpath(f"{base}/{self.plan.cwd}")
+
+    def _environment(self, cwd: str) -> dict[str, str]:
+        env = dict(self.plan.env)
+        env["PYTHONPATH"] = SHIM + (os.pathsep + env["PYTHONPATH"] if env.get("PYTHONPATH") else "")
+        env["PWD"] = cwd
+        env["REENACT_RUN_ID"] = self.id
+        env["REENACT_RUN_DIR"] = self.directory
+        env["REENACT_HOME"] = self.store.root
+        env["REENACT_RECORD_DIR"] = self.record_directory
+        env["REENACT_METRICS"] = f"{self.record_directory}/{METRICS_FILE}"
+        env["REENACT_PROJECT"] = self.plan.root.path
+        if self.plan.request.in_place:
+            env.pop("REENACT_STAGE", None)
+        else:
+            env["REENACT_STAGE"] = self.directory
+        return env
+
+    def abandon(self) -> None:
+        """Undo what was prepared for a process that never started."""
+        if self.former is not None:
+            if self.stage is not None and self.tree is not None:
+                close_stage(self.stage, self.tree, self.pool)
+            self._write_former()
+            self._lock.release(remove=True)
+            return
+        import shutil
+
+        for path in (f"{self.directory}.new", self.directory):
+            shutil.rmtree(path, ignore_errors=True)
+        self._lock.release()
+
+    def _write_former(self) -> None:
+        assert self.former is not None
+        try:
+            self.store.write_run(self.former)
+        except OSError as error:
+            raise StoreUnusable(f"cannot restore run {self.id[:8]}: {error.strerror}") from error
+
+    # --- while and after ---
+
+    def output(self, stream: int, data: bytes, time_ns: int) -> None:
+        """Listen to the process."""
+        assert self.recorder is not None
+        self.recorder.output(stream, data, time_ns)
+
+    def tick(self, now_s: float) -> None:
+        """Use the time while the process runs."""
+        assert self.recorder is not None
+        self.recorder.tick(now_s)
+        if not self._described and now_s >= self._describe_at:
+            self._describe()
+
+    def finish(self) -> Finished:
+        """Watch until the end, then write the final record."""
+        assert self.child is not None
+        assert self.recorder is not None
+        marker = f"{self.record_directory}/{STOP_MARKER}"
+        before = os.times()
+        ended = self.child.watch(self, stop_asked=lambda: os.path.exists(marker))
+        after = os.times()
+        self.recorder.finish()
+        if not self._described:
+            self._describe()
+        usage = self.recorder.usage or Usage()
+        usage = msgspec.structs.replace(
+            usage,
+            cpu_user_s=round(after.children_user - before.children_user, 6),
+            cpu_system_s=round(after.children_system - before.children_system, 6),
+            max_memory_bytes=max(usage.max_memory_bytes or 0, _peak_of_children()) or None,
+        )
+        self.run = msgspec.structs.replace(
+            self.run,
+            ended=_time(self.child.ended_ns),
+            exit=ended,
+            usage=usage,
+            metrics=self._summaries(),
+            processes=self._processes(),
+            inputs=self._inputs(),
+        )
+        self._close_directory()
+        self.warnings += self.recorder.warnings
+        self.run = msgspec.structs.replace(self.run, warnings=tuple(self.warnings))
+        return self._write_end(marker)
+
+    def _write_end(self, marker: str) -> Finished:
+        problem = None
+        try:
+            self.store.write_run(self.run)
+        except OSError as error:
+            problem = f"the end of run {self.id[:8]} could not be recorded: {error.strerror}"
+        else:
+            for name in (METRICS_FILE, "processes", "reads", STOP_MARKER):
+                remove_if_there(f"{self.record_directory}/{name}")
+        remove_if_there(marker)
+        self._lock.release(remove=problem is None)
+        try:
+            Index(self.store).update(self.id)
+        except ReenactError:
+            pass  # The index is a cache: the next command that reads it sees this run.
+        return Finished(self.run, self.directory, problem)
+
+    def _summaries(self) -> dict[str, Any]:
+        assert self.recorder is not None
+        if self.former is None:
+            return self.recorder.summaries
+        from reenact.model.metrics import summarize
+
+        return summarize(read_points(self.record_directory))
+
+    def _close_directory(self) -> None:
+        if self.stage is None:
+            if self.tree is not None:
+                self._find_outputs_in_place()
+            return
+        assert self.tree is not None
+        left = close_stage(self.stage, self.tree, self.pool)
+        outputs = [describe_output(self.directory, path) for path in left.outputs]
+        if left.written_through:
+            names = ", ".join(map(path_to_text, left.written_through[:3]))
+            self._warn(
+                "written-through",
+                f"project files changed while the run was linked to them: {names}",
+            )
+        self.run = msgspec.structs.replace(self.run, outputs=tuple(outputs))
+
+    def _find_outputs_in_place(self) -> None:
+        assert self.tree is not None
+        root = self.plan.root.path
+        before = {f.path: (f.size, f.mtime_ns) for f in self.tree.sources}
+        before.update({path: (size, mtime_ns) for path, size, mtime_ns in self.tree.links})
+        now = look_at_tree(self.plan, self.context, keep=False).tree
+        after = {f.path: (f.size, f.mtime_ns) for f in now.sources}
+        after.update({path: (size, mtime_ns) for path, size, mtime_ns in now.links})
+        changed = sorted(path for path, stamp in after.items() if before.get(path) != stamp)
+        outputs = [describe_output(root, path, absolute=True) for path in changed]
+        self.run = msgspec.structs.replace(self.run, outputs=tuple(outputs))
+
+    # --- facts ---
+
+    def _describe(self) -> None:
+        """Describe interpreter, packages and machine: a blob each, shared by all runs."""
+        self._described = True
+        from reenact.snapshot.environment import capture_environment
+        from reenact.snapshot.machine import capture_machine
+
+        cache = self.store.cache_directory
+        facts = self._python_facts()
+        environment = capture_environment(facts, self._user_environment(), cache=cache)
+        machine = capture_machine(cache=cache)
+        try:
+            with self.store.writing():
+                self.run = msgspec.structs.replace(
+                    self.run,
+                    environment=self.store.blobs.put(to_json(environment)),
+                    machine=self.store.blobs.put(to_json(machine)),
+                )
+                self.store.write_run(self.run, sync=False)
+        except OSError as error:
+            self._warn("environment", f"the environment was not recorded: {error.strerror}")
+
+    def _user_environment(self) -> dict[str, str]:
+        request = self.plan.request
+        env = {**self.context.env, **request.variables}
+        if request.gpus is not None:
+            env["CUDA_VISIBLE_DEVICES"] = request.gpus
+        return env
+
+    def _hellos(self) -> list[dict[str, Any]]:
+        return read_literals(f"{self.record_directory}/processes")
+
+    def _python_facts(self) -> PythonFacts | None:
+        names = PythonFacts.__struct_fields__
+        for hello in self._hellos():
+            if hello.get("kind") == "start":
+                facts = {name: hello[name] for name in names if name in hello}
+                facts["path"] = tuple(facts.get("path", ()))
+                return msgspec.convert(facts, PythonFacts)
+        return None
+
+    def _processes(self) -> tuple[Process, ...]:
+        from reenact.actions.plan import printable
+        from reenact.model.secrets import redact_argv
+
+        processes = []
+        for hello in self._hellos()[:_MANY]:
+            argv = redact_argv(hello.get("argv", ()))
+            processes.append(
+                Process(
+                    pid=hello["pid"],
+                    parent_pid=hello["parent_pid"],
+                    started_ns=hello["started_ns"],
+                    kind=hello["kind"],
+                    python=hello.get("version"),
+                    executable=hello.get("executable"),
+                    argv=tuple(printable(word)[:_LONG] for word in argv),
+                )
+            )
+        return tuple(processes)
+
+    def _inputs(self) -> tuple[File, ...]:
+        """Describe the project's files that the run read through links."""
+        paths = sorted(set(read_literals(f"{self.record_directory}/reads")))
+        inputs = []
+        for path in paths:
+            source = f"{self.plan.root.path}/{path}"
+            if os.path.isfile(source):
+                inputs.append(_describe_input(source, path))
+        return tuple(inputs)
+
+    def _warn(self, code: str, message: str) -> None:
+        self.warnings.append(Remark(code=code, message=printable_message(message)))
+
+
+_MANY = 200
+"""More processes than this are not listed one by one in a record."""
+_LONG = 500
+
+
+def read_literals(path: str) -> list[Any]:
+    """Read a file of Python literals, one a line; a torn or strange line is left out."""
+    try:
+        data = read_file(path)
+    except OSError:
+        return []
+    values = []
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        try:
+            values.append(ast.literal_eval(line))
+        except (ValueError, SyntaxError):
+            continue
+    return values
+
+
+def describe_output(directory: str, path: str, *, absolute: bool = False) -> File:
+    """Describe a file that a run left behind.
+
+    Args:
+        directory: what `path` is relative to.
+        path: of the file.
+        absolute: record the absolute path.
+    """
+    full = f"{directory}/{path}"
+    text = path_to_text(full if absolute else path)
+    try:
+        if os.path.islink(full):
+            return File(path=text, target=path_to_text(os.readlink(full)))
+        if not os.path.isfile(full):
+            return File(path=text, reason="neither a file nor a link")
+        digest, size = digest_file(full)
+    except OSError as error:
+        return File(path=text, reason=error.strerror)
+    return File(path=text, size_bytes=size, digest=digest)
+
+
+def printable_message(message: str) -> str:
+    """Return a message that JSON can hold whatever file names are in it."""
+    return message.encode("utf-8", "backslashreplace").decode()
+
+
+def _describe_input(source: str, path: str) -> File:
+    text = path_to_text(path)
+    try:
+        mtime_ns = os.stat(source).st_mtime_ns
+        digest, size = digest_file(source)
+    except OSError as error:
+        return File(path=text, reason=error.strerror)
+    return File(path=text, size_bytes=size, digest=digest, mtime_ns=mtime_ns)
+
+
+def _with_source(tree: ProjectTree, source: SourceTree, digest: Digest) -> ProjectTree:
+    """Return a project's tree with its source replaced by that of another time."""
+    from reenact.execute.stage import time_of_content
+
+    files = [
+        SourceFile(text_to_path(path), mode, size, content, time_of_content(content))
+        for path, mode, size, content in source.files
+    ]
+    taken = {file.path for file in files}
+    directories = set(tree.directories)
+    for path in taken:
+        parent = os.path.dirname(path)
+        while parent:
+            directories.add(parent)
+            parent = os.path.dirname(parent)
+    return tree._replace(
+        tree=digest,
+        sources=files,
+        source_links=[(text_to_path(p), text_to_path(t)) for p, t in source.links],
+        directories=sorted(directories),
+        links=[link for link in tree.links if link[0] not in taken],
+        whole=[path for path in tree.whole if path not in directories],
+    )
+
+
+def _source_digest(plan: Plan) -> Digest:
+    former = plan.request.restart or plan.request.like
+    assert former is not None
+    assert former.source is not None
+    return former.source.tree
+
+
+def _local_closure(plan: Plan) -> list[str]:
+    """Name what a script outside any project needs of its neighbours: the modules it imports."""
+    if plan.script is None:
+        return []
+    root = plan.root.path
+    wanted = {plan.script.split("/")[0]}
+    waiting = [plan.script]
+    while waiting:
+        try:
+            tree = ast.parse(read_file(f"{root}/{waiting.pop()}"))
+        except (OSError, SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [node.module]
+            for name in names:
+                first = name.split(".")[0]
+                if os.path.isfile(f"{root}/{first}.py") and f"{first}.py" not in wanted:
+                    wanted.add(f"{first}.py")
+                    waiting.append(f"{first}.py")
+                elif os.path.isfile(f"{root}/{first}/__init__.py"):
+                    wanted.add(first)
+    return sorted(wanted)
+
+
+def _peak_of_children() -> int:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _time(time_ns: int) -> datetime:
+    return datetime.fromtimestamp(time_ns // 1000 / 1e6, UTC)

@@ -1,0 +1,62 @@
+"""Stop running runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+
+from reenact.actions.context import Context
+from reenact.actions.recover import orphans
+from reenact.actions.run import STOP_MARKER
+from reenact.model.identity import RunId
+from reenact.model.run import Status
+from reenact.store.files import write_atomically
+from reenact.store.store import StoredRun
+
+_POLL_S = 0.05
+
+
+def stop_runs(
+    context: Context, runs: Iterable[RunId], *, wait_s: float | None = 30.0
+) -> list[StoredRun]:
+    """Ask runs to end: SIGINT first, SIGTERM after five seconds, SIGKILL after five more.
+
+    A process that lives on although its supervisor was killed is ended as well.
+
+    Args:
+        context: where the runs are.
+        runs: which; those that have ended are left alone.
+        wait_s: how long to wait for their end; None not to wait.
+
+    Returns:
+        The runs as they are then.
+    """
+    store = context.store
+    asked = []
+    for run_id in runs:
+        stored = store.read_run(run_id)
+        run = stored.run
+        if stored.status is Status.RUNNING and run is not None and run.supervisor_pid is not None:
+            write_atomically(store.record_path(run_id, STOP_MARKER), b"", sync=False)
+            _send(run.supervisor_pid, signal.SIGTERM)
+        elif stored.status is Status.KILLED and run is not None:
+            for pid in orphans(run):
+                _send(pid, signal.SIGTERM)
+        asked.append(run_id)
+    if wait_s is not None:
+        deadline = time.monotonic() + wait_s
+        for run_id in asked:
+            while store.read_run(run_id).status is Status.RUNNING:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_POLL_S)
+    return [store.read_run(run_id) for run_id in asked]
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass

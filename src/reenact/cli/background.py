@@ -1,0 +1,64 @@
+"""Start a run and return: the supervisor goes on as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from reenact.actions.context import Context
+from reenact.actions.plan import Plan
+from reenact.actions.run import start_and_watch
+from reenact.cli.output import print_json, say
+from reenact.errors import EXIT_CANNOT_RUN, ReenactError
+from reenact.model.run import Run
+
+
+def run_in_background(plan: Plan, context: Context, *, as_json: bool) -> int:
+    """Start a plan in a detached process; return once the run has started or failed to."""
+    read, write = os.pipe2(os.O_CLOEXEC)
+    if os.fork() == 0:
+        os.close(read)
+        _supervise(plan, context, write)
+    os.close(write)
+    with os.fdopen(read, "rb") as answer:
+        text = answer.read().decode(errors="replace")
+    word, _, rest = text.partition(" ")
+    if word != "started":
+        message, _, hint = rest.partition("\n")
+        raise _Failed(message or "the supervisor died", hint=hint or None)
+    if as_json:
+        print_json({"ok": True, "run": rest})
+    else:
+        say(f"run {rest[:8]} runs in the background; `reenact log -F {rest[:8]}` follows it")
+        print(rest)
+    return 0
+
+
+class _Failed(ReenactError):
+    """The run could not be started; the message came from the supervisor."""
+
+    code = "cannot-run"
+    exit_status = EXIT_CANNOT_RUN
+
+
+def _supervise(plan: Plan, context: Context, answer: int) -> None:
+    """Be the supervisor; never returns."""
+    status = EXIT_CANNOT_RUN
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        sys.stdout.flush()
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+
+        def started(run: Run) -> None:
+            os.write(answer, f"started {run.id}".encode())
+            os.close(answer)
+
+        finished = start_and_watch(plan, context, on_start=started)
+        status = finished.run.exit.shell_status if finished.run.exit is not None else 0
+    except ReenactError as error:
+        text = f"failed {error.message}\n{error.hint or ''}"
+        os.write(answer, text.encode(errors="backslashreplace"))
+    finally:
+        os._exit(status)

@@ -1,0 +1,218 @@
+"""How a user names a run: an id, its beginning, a number as last listed, a label, `@latest`.
+
+A text is tried in this order: `@…`; a complete id; up to six digits that are a number in the last
+listing; then, together, the beginning of an id (two characters at least) and a complete label. Ids
+count in the whole store, labels and `@…` in one project where one is given.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from reenact.errors import Ambiguous, NotFound
+from reenact.model.identity import RunId, is_run_id
+from reenact.store.blobs import digest_bytes
+from reenact.store.columns import (
+    Field,
+    Kind,
+    Operand,
+    Sort,
+    operand_value,
+    parse_column,
+)
+from reenact.store.files import read_file, write_atomically
+from reenact.store.index import Index
+from reenact.store.query import Comparison, Filter, Relation, Value, ValueKind
+from reenact.store.store import Store
+
+_HEX = re.compile(r"[0-9a-f]{2,32}")
+_RANGE = re.compile(r"(\d{0,6}):(\d{0,6})")
+_LIST_HINT = "`reenact runs` lists what there is"
+
+
+def save_listing(store: Store, project: str | None, run_ids: Iterable[RunId]) -> None:
+    """Remember what was listed, so that `1` names its first run; None is a list of all projects.
+
+    A store that cannot be written is no error: then a number counts in the default order.
+    """
+    try:
+        data = "".join(f"{run_id}\n" for run_id in run_ids).encode()
+        write_atomically(_listing_path(store, project), data, sync=False)
+    except OSError:
+        pass
+
+
+def load_listing(store: Store, project: str | None) -> list[RunId] | None:
+    """Return what was last listed; None where nothing was."""
+    try:
+        lines = read_file(_listing_path(store, project)).decode("ascii", "replace").split()
+    except OSError:
+        return None
+    return [RunId(line) for line in lines if is_run_id(line)]
+
+
+def resolve(store: Store, index: Index, text: str, project: str | None) -> RunId:
+    """Return the one run that a text names.
+
+    Args:
+        store: where runs are looked for; the trash is not.
+        index: of this store.
+        text: what the user wrote.
+        project: id of the project in which labels, numbers and `@…` count; None for all.
+
+    Raises:
+        NotFound: it names none.
+        Ambiguous: it names several.
+        BadColumn: what stands after `@best:` is no column.
+    """
+    if text.startswith("@"):
+        return _special(index, text, project)
+    if is_run_id(text.lower()):
+        run_id = RunId(text.lower())
+        if os.path.isdir(store.directory(run_id)):
+            return run_id
+        raise NotFound(f"run {run_id[:8]} is not in this store", hint=_missing_hint(store, run_id))
+    if _is_number(text):
+        listing = _listing(store, index, project)
+        if 1 <= int(text) <= len(listing):
+            return _of_listing(store, listing, int(text))
+    return _by_beginning_or_label(index, text, project)
+
+
+def resolve_many(
+    store: Store, index: Index, texts: Sequence[str], project: str | None
+) -> list[RunId]:
+    """Return the runs that texts name, each once, in their order.
+
+    A text may also be a range of the last listing: `2:5`, `3:`, `:5`, `:` for all of it.
+
+    Raises:
+        NotFound, Ambiguous, BadColumn: as `resolve`; also for a range with nothing in it.
+    """
+    found: dict[RunId, None] = {}
+    for text in texts:
+        match = _RANGE.fullmatch(text)
+        if match is None:
+            found[resolve(store, index, text, project)] = None
+            continue
+        listing = _listing(store, index, project)
+        first = int(match[1] or 1)
+        last = min(int(match[2] or len(listing)), len(listing))
+        if not 1 <= first <= last:
+            raise NotFound(
+                f"there is no run `{text}`: the last listing has {len(listing)}", hint=_LIST_HINT
+            )
+        for number in range(first, last + 1):
+            found[_of_listing(store, listing, number)] = None
+    return list(found)
+
+
+def _special(index: Index, text: str, project: str | None) -> RunId:
+    word, _, rest = text[1:].partition(":")
+    if word == "latest":
+        runs = index.query(_operation_is(rest) if rest else None, project=project, limit=1)
+        if not runs:
+            what = f" of `{rest}`" if rest else ""
+            raise NotFound(f"`{text}` names no run: there is none{what} yet", hint=_LIST_HINT)
+        return runs[0].id
+    if word in ("best", "min", "max") and rest:
+        return _extreme(index, text, word, rest, project)
+    raise NotFound(
+        f"`{text}` names no run",
+        hint="there are `@latest`, `@latest:OP`, `@best:acc`, `@best:-loss`, `@min:loss`, `@max:acc`",
+    )
+
+
+def _extreme(index: Index, text: str, word: str, rest: str, project: str | None) -> RunId:
+    is_descending = word != "min"
+    if word == "best" and rest.startswith("-"):
+        is_descending = False
+        rest = rest[1:]
+    operand = parse_column(rest).operand
+    if word != "best" and operand.kind in (Kind.ANY, Kind.METRIC) and operand.field is Field.LAST:
+        # `@max:acc` looks at all of a run's values, `@best:acc` at the last one.
+        operand = Operand(operand.kind, operand.name, Field(word), operand.is_step)
+    runs = index.query(project=project, sort=(Sort(operand, is_descending),), limit=1)
+    value = operand_value(operand, runs[0]) if runs else None
+    if value is None or value != value:
+        raise NotFound(f"`{text}` names no run: none has a number `{rest}`", hint=_LIST_HINT)
+    return runs[0].id
+
+
+def _by_beginning_or_label(index: Index, text: str, project: str | None) -> RunId:
+    found: dict[RunId, None] = {}
+    lower = text.lower()
+    if _HEX.fullmatch(lower):
+        found.update(dict.fromkeys(index.match_prefix(lower)))
+    by_id = len(found)
+    found.update(dict.fromkeys(run.id for run in index.query(_label_is(text), project=project)))
+    if len(found) == 1:
+        return next(iter(found))
+    if not found:
+        is_short = len(text) == 1 and text in "0123456789abcdef"
+        raise NotFound(
+            f"there is no run `{text}`",
+            hint="give two characters of the id at least" if is_short else _LIST_HINT,
+        )
+    raise Ambiguous(
+        f"run `{text}` matches {len(found)} runs", hint=_ways_out(text, list(found), by_id)
+    )
+
+
+def _ways_out(text: str, found: list[RunId], by_id: int) -> str:
+    first, second = found[:2]
+    length = next(at for at in range(33) if first[: at + 1] != second[: at + 1]) + 1
+    more = length - len(text)
+    if by_id == len(found) and more == 1:
+        return f"give one more character, e.g. `{first[:length]}` or `{second[:length]}`"
+    length = max(length, 4)
+    verb = f"give {more} more characters" if by_id == len(found) else "give an id"
+    return f"{verb}, e.g. `{first[:length]}` or `{second[:length]}`"
+
+
+def _listing(store: Store, index: Index, project: str | None) -> list[RunId]:
+    listing = load_listing(store, project)
+    if listing is None:
+        listing = [run.id for run in index.query(project=project)]
+    return listing
+
+
+def _of_listing(store: Store, listing: list[RunId], number: int) -> RunId:
+    run_id = listing[number - 1]
+    if not os.path.isdir(store.directory(run_id)):
+        raise NotFound(
+            f"run {number} of the last listing, {run_id[:8]}, is not in this store any more",
+            hint=_missing_hint(store, run_id),
+        )
+    return run_id
+
+
+def _missing_hint(store: Store, run_id: RunId) -> str:
+    if os.path.isdir(store.directory(run_id, deleted=True)):
+        return f"it was deleted: `reenact restore {run_id[:8]}` brings it back"
+    return _LIST_HINT
+
+
+def _is_number(text: str) -> bool:
+    return len(text) <= 6 and text.isascii() and text.isdigit() and not text.startswith("0")
+
+
+def _listing_path(store: Store, project: str | None) -> str:
+    name = "all" if project is None else digest_bytes(project.encode())[:16]
+    return f"{store.cache_directory}/listing-{name}"
+
+
+def _label_is(label: str) -> Filter:
+    return _attribute_is("label", label)
+
+
+def _operation_is(name: str) -> Filter:
+    return _attribute_is("op", name)
+
+
+def _attribute_is(attribute: str, text: str) -> Filter:
+    operand = Operand(Kind.ATTRIBUTE, attribute)
+    value = Value(ValueKind.TEXT, text)
+    return Filter(f"{attribute} = {text}", Comparison(operand, Relation.EQUAL, (value,)))
