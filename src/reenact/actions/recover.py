@@ -24,7 +24,7 @@ from reenact.model.run import File, Remark, Run, Status
 from reenact.snapshot.tree import SourceTree, read_tree
 from reenact.store.files import read_file, remove_if_there
 from reenact.store.index import Index
-from reenact.store.metric_log import MetricWriter, count_by_source, read_points
+from reenact.store.metric_log import MetricLog, MetricWriter, read_points
 from reenact.store.output_log import STDERR, STDOUT, read_output
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
@@ -102,7 +102,7 @@ def _catch_up_metrics(run: Run, directory: str) -> None:
     Every source is read again from its start; what is stored of it already is left out.
     """
     record_directory = f"{directory}/{RECORD_DIRECTORY}"
-    stored: Counter[str] = Counter(count_by_source(record_directory))
+    stored: Counter[str] = Counter(MetricLog(record_directory).counts_by_source())
     writer = MetricWriter(record_directory)
     exclude = frozenset(run.flags)
     lines = {

@@ -13,7 +13,7 @@ from reenact.cli.options import all_projects, as_json, filter_text
 from reenact.cli.output import print_json, print_table, say, show_duration, show_time, show_value
 from reenact.errors import UsageError
 from reenact.model.record import flag_to_json
-from reenact.store.index import IndexedRun
+from reenact.store.columns import IndexedRun
 
 _FLAGS_SHOWN = 6
 

@@ -817,9 +817,10 @@ def _directory_stamp(path: str) -> str | None:
 
 
 def _open_status(*, is_started: bool, is_locked: bool) -> Status:
-    if not is_started:
-        return Status.PENDING
-    return Status.RUNNING if is_locked else Status.KILLED
+    """Return what `Run.status` says of a run without an end."""
+    if not is_locked:
+        return Status.KILLED
+    return Status.RUNNING if is_started else Status.PENDING
 
 
 # --- the database ---

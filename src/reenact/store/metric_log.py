@@ -226,6 +226,17 @@ class MetricLog:
                 found[known.name] = (*found.get(known.name, ()), known.source)
         return found
 
+    def counts_by_source(self) -> dict[str, int]:
+        """Return how many points came from each source."""
+        counts: dict[str, int] = {}
+        sources = {n: known.source for n, known in enumerate(self.names) if known is not None}
+        for chunk in self._chunks(0):
+            for _, _, _, number, marker in _RECORD.iter_unpack(chunk):
+                if marker == MARKER and number in sources:
+                    source = sources[number]
+                    counts[source] = counts.get(source, 0) + 1
+        return counts
+
     def _chunks(self, start: int) -> Iterator[bytes]:
         left = (self.records - start) * _RECORD.size
         if left <= 0:

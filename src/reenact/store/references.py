@@ -53,14 +53,17 @@ def load_listing(store: Store, project: str | None) -> list[RunId] | None:
     return [RunId(line) for line in lines if is_run_id(line)]
 
 
-def resolve(store: Store, index: Index, text: str, project: str | None) -> RunId:
+def resolve(
+    store: Store, index: Index, text: str, project: str | None, *, deleted: bool = False
+) -> RunId:
     """Return the one run that a text names.
 
     Args:
-        store: where runs are looked for; the trash is not.
+        store: where runs are looked for.
         index: of this store.
         text: what the user wrote.
         project: id of the project in which labels, numbers and `@…` count; None for all.
+        deleted: look in the trash instead.
 
     Raises:
         NotFound: it names none.
@@ -68,21 +71,28 @@ def resolve(store: Store, index: Index, text: str, project: str | None) -> RunId
         BadColumn: what stands after `@best:` is no column.
     """
     if text.startswith("@"):
-        return _special(index, text, project)
+        return _special(index, text, project, deleted)
     if is_run_id(text.lower()):
         run_id = RunId(text.lower())
-        if os.path.isdir(store.directory(run_id)):
+        if os.path.isdir(store.directory(run_id, deleted=deleted)):
             return run_id
-        raise NotFound(f"run {run_id[:8]} is not in this store", hint=_missing_hint(store, run_id))
+        where = "the trash" if deleted else "this store"
+        hint = _LIST_HINT if deleted else _missing_hint(store, run_id)
+        raise NotFound(f"run {run_id[:8]} is not in {where}", hint=hint)
     if _is_number(text):
-        listing = _listing(store, index, project)
+        listing = _listing(store, index, project, deleted)
         if 1 <= int(text) <= len(listing):
-            return _of_listing(store, listing, int(text))
-    return _by_beginning_or_label(index, text, project)
+            return _of_listing(store, listing, int(text), deleted)
+    return _by_beginning_or_label(index, text, project, deleted)
 
 
 def resolve_many(
-    store: Store, index: Index, texts: Sequence[str], project: str | None
+    store: Store,
+    index: Index,
+    texts: Sequence[str],
+    project: str | None,
+    *,
+    deleted: bool = False,
 ) -> list[RunId]:
     """Return the runs that texts name, each once, in their order.
 
@@ -95,9 +105,9 @@ def resolve_many(
     for text in texts:
         match = _RANGE.fullmatch(text)
         if match is None:
-            found[resolve(store, index, text, project)] = None
+            found[resolve(store, index, text, project, deleted=deleted)] = None
             continue
-        listing = _listing(store, index, project)
+        listing = _listing(store, index, project, deleted)
         first = int(match[1] or 1)
         last = min(int(match[2] or len(listing)), len(listing))
         if not 1 <= first <= last:
@@ -105,27 +115,29 @@ def resolve_many(
                 f"there is no run `{text}`: the last listing has {len(listing)}", hint=_LIST_HINT
             )
         for number in range(first, last + 1):
-            found[_of_listing(store, listing, number)] = None
+            found[_of_listing(store, listing, number, deleted)] = None
     return list(found)
 
 
-def _special(index: Index, text: str, project: str | None) -> RunId:
+def _special(index: Index, text: str, project: str | None, deleted: bool) -> RunId:
     word, _, rest = text[1:].partition(":")
     if word == "latest":
-        runs = index.query(_operation_is(rest) if rest else None, project=project, limit=1)
+        which = _attribute_is("op", rest) if rest else None
+        runs = index.query(which, project=project, deleted=deleted, limit=1)
         if not runs:
             what = f" of `{rest}`" if rest else ""
             raise NotFound(f"`{text}` names no run: there is none{what} yet", hint=_LIST_HINT)
         return runs[0].id
     if word in ("best", "min", "max") and rest:
-        return _extreme(index, text, word, rest, project)
+        return _extreme(index, word, rest, project, deleted)
     raise NotFound(
         f"`{text}` names no run",
         hint="there are `@latest`, `@latest:OP`, `@best:acc`, `@best:-loss`, `@min:loss`, `@max:acc`",
     )
 
 
-def _extreme(index: Index, text: str, word: str, rest: str, project: str | None) -> RunId:
+def _extreme(index: Index, word: str, rest: str, project: str | None, deleted: bool) -> RunId:
+    text = f"@{word}:{rest}"
     is_descending = word != "min"
     if word == "best" and rest.startswith("-"):
         is_descending = False
@@ -134,20 +146,22 @@ def _extreme(index: Index, text: str, word: str, rest: str, project: str | None)
     if word != "best" and operand.kind in (Kind.ANY, Kind.METRIC) and operand.field is Field.LAST:
         # `@max:acc` looks at all of a run's values, `@best:acc` at the last one.
         operand = Operand(operand.kind, operand.name, Field(word), operand.is_step)
-    runs = index.query(project=project, sort=(Sort(operand, is_descending),), limit=1)
+    sort = (Sort(operand, is_descending),)
+    runs = index.query(project=project, deleted=deleted, sort=sort, limit=1)
     value = operand_value(operand, runs[0]) if runs else None
     if value is None or value != value:
         raise NotFound(f"`{text}` names no run: none has a number `{rest}`", hint=_LIST_HINT)
     return runs[0].id
 
 
-def _by_beginning_or_label(index: Index, text: str, project: str | None) -> RunId:
+def _by_beginning_or_label(index: Index, text: str, project: str | None, deleted: bool) -> RunId:
     found: dict[RunId, None] = {}
     lower = text.lower()
     if _HEX.fullmatch(lower):
-        found.update(dict.fromkeys(index.match_prefix(lower)))
+        found.update(dict.fromkeys(index.match_prefix(lower, deleted=deleted)))
     by_id = len(found)
-    found.update(dict.fromkeys(run.id for run in index.query(_label_is(text), project=project)))
+    labelled = index.query(_attribute_is("label", text), project=project, deleted=deleted)
+    found.update(dict.fromkeys(run.id for run in labelled))
     if len(found) == 1:
         return next(iter(found))
     if not found:
@@ -172,16 +186,17 @@ def _ways_out(text: str, found: list[RunId], by_id: int) -> str:
     return f"{verb}, e.g. `{first[:length]}` or `{second[:length]}`"
 
 
-def _listing(store: Store, index: Index, project: str | None) -> list[RunId]:
-    listing = load_listing(store, project)
+def _listing(store: Store, index: Index, project: str | None, deleted: bool) -> list[RunId]:
+    # Of the trash, numbers count in the default order: a listing of it is not remembered.
+    listing = None if deleted else load_listing(store, project)
     if listing is None:
-        listing = [run.id for run in index.query(project=project)]
+        listing = [run.id for run in index.query(project=project, deleted=deleted)]
     return listing
 
 
-def _of_listing(store: Store, listing: list[RunId], number: int) -> RunId:
+def _of_listing(store: Store, listing: list[RunId], number: int, deleted: bool) -> RunId:
     run_id = listing[number - 1]
-    if not os.path.isdir(store.directory(run_id)):
+    if not os.path.isdir(store.directory(run_id, deleted=deleted)):
         raise NotFound(
             f"run {number} of the last listing, {run_id[:8]}, is not in this store any more",
             hint=_missing_hint(store, run_id),
@@ -202,14 +217,6 @@ def _is_number(text: str) -> bool:
 def _listing_path(store: Store, project: str | None) -> str:
     name = "all" if project is None else digest_bytes(project.encode())[:16]
     return f"{store.cache_directory}/listing-{name}"
-
-
-def _label_is(label: str) -> Filter:
-    return _attribute_is("label", label)
-
-
-def _operation_is(name: str) -> Filter:
-    return _attribute_is("op", name)
 
 
 def _attribute_is(attribute: str, text: str) -> Filter:

@@ -48,7 +48,8 @@ _IMPORT = re.compile(
     re.MULTILINE,
 )
 _BLOCK = re.compile(
-    r"^(?:(?:async[ \t]+)?(def|class)[ \t]+(\w+)|(import|from|if __name__)\b|(\w+)[ \t]*[:=]|[^\s#)\]}'\"@])",
+    r"^(?:(?:async[ \t]+)?(def|class)[ \t]+(\w+)|(import\b|from\b|if __name__\b|@)|(\w+)[ \t]*[:=]"
+    r"|[^\s#)\]}'\"])",
     re.MULTILINE,
 )
 _MAX_READ = 60
@@ -250,10 +251,18 @@ class Modules:
 
 def _find_blocks(text: str, facts: Facts) -> None:
     """Find which top-level functions and classes have to do with command lines, by their text."""
-    blocks = [
-        (found[1], found[2] or found[3], text.count("\n", 0, found.start()) + 1)
-        for found in _BLOCK.finditer(text)
-    ]
+    blocks: list[tuple[str | None, str | None, int]] = []
+    decorators: set[int] = set()
+    decorated = 0
+    for found in _BLOCK.finditer(text):
+        keyword, name = found[1] or found[3], found[2] or found[4]
+        first = text.count("\n", 0, found.start()) + 1
+        if keyword == "@":
+            decorators.add(first)
+            decorated = decorated or first
+            continue
+        blocks.append((keyword, name, decorated or first))
+        decorated = 0
     ends = [first - 1 for _, _, first in blocks[1:]] + [text.count("\n") + 1]
     lines: set[int] = set()
     words = facts.words
@@ -265,7 +274,7 @@ def _find_blocks(text: str, facts: Facts) -> None:
             at = bisect.bisect_left(ordered, first)
             if at == len(ordered) or ordered[at] > last or keyword in ("import", "from"):
                 continue
-            if name is None or keyword is None:
+            if name is None or keyword is None or ordered[at] in decorators:
                 facts.has_effects = facts.has_effects or keyword != "if __name__"
             if name is not None and name not in facts.names:
                 facts.names.add(name)

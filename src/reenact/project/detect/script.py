@@ -9,7 +9,7 @@ from pathlib import Path
 
 from reenact.model.flags import FlagSet
 from reenact.model.paths import path_to_text
-from reenact.project.detect.modules import Modules, has_trigger
+from reenact.project.detect.modules import Modules
 from reenact.project.detect.source import Source, Unreadable
 from reenact.project.detect.trace import Trace
 
@@ -120,10 +120,7 @@ _REGISTER: dict[str, Callable[[Trace], None]] = {
 
 def _by_command_line(trace: Trace, source: Source, module: str | None) -> FlagSet | None:
     """Return the flags of the command line that the script reads, None if it reads none."""
-    finder = trace.modules
-    if not has_trigger(source.content) and not any(
-        finder.is_relevant(path) for path in finder.imported_files(source.text, source.path)
-    ):
+    if not trace.modules.words(source.text, source.path):
         return None
     trace.run(source, module or "__main__")
     uses = trace.uses or [made for made in trace.made if getattr(made, "is_open", False)]

@@ -102,15 +102,22 @@ def _parse(name: str, content: bytes) -> ast.Module:
         raise Unreadable(f"{name}: not understood as Python: {error}") from None
 
 
-def word_lines(text: str, words: Iterable[str]) -> list[int]:
-    """Return the sorted numbers of the lines in which one of the words stands."""
-    pattern = "|".join(map(re.escape, words))
-    if not pattern:
-        return []
-    lines: list[int] = []
-    line, last = 1, 0
-    for found in re.finditer(rf"(?<!\w)(?:{pattern})(?!\w)", text):
-        line += text.count("\n", last, found.start())
-        last = found.start()
-        lines.append(line)
+def word_lines(text: str, words: Iterable[str]) -> set[int]:
+    """Return the numbers of the lines in which one of the words stands."""
+    lines: set[int] = set()
+    for word in words:
+        line, last = 1, 0
+        at = text.find(word)
+        while at >= 0:
+            end = at + len(word)
+            if not _continues(text[at - 1 : at]) and not _continues(text[end : end + 1]):
+                line += text.count("\n", last, at)
+                last = at
+                lines.add(line)
+            at = text.find(word, end)
     return lines
+
+
+def _continues(character: str) -> bool:
+    """Tell whether a character next to a word makes it part of a longer one."""
+    return character.isalnum() or character == "_"

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from reenact.project.detect import evaluate as constants
 from reenact.project.detect.evaluate import NotConstant
 from reenact.project.detect.expressions import EVALUATE, attribute_of
-from reenact.project.detect.modules import Modules
+from reenact.project.detect.modules import Import, Modules
 from reenact.project.detect.source import Source, Unreadable
 from reenact.project.detect.values import (
     MISSING,
@@ -115,7 +115,7 @@ class Trace:
         return module.is_hot(node) and node not in self._called
 
     def _open(self, source: Source, dotted: str, *, is_main: bool) -> Module:
-        words = self.modules.relevant_names(source.text, source.path)
+        words = self.modules.words(source.text, source.path)
         module = Module(source, dotted, is_main=is_main, words=words)
         self._loaded[source.path] = module
         self._load(self, source.text)
@@ -378,54 +378,51 @@ class Trace:
     def _import_modules(self, node: ast.Import, scope: Scope) -> bool:
         importer = scope.module
         for alias in node.names:
-            name = alias.name
-            path = self.modules.find(name, importer.source.path)
-            top = name.partition(".")[0]
+            path = self.modules.find(alias.name, importer.source.path)
+            name = alias.name if alias.asname else alias.name.partition(".")[0]
+            bound = alias.asname or name
             if path is None:
-                scope.names[alias.asname or top] = External(name if alias.asname else top)
-            elif self.modules.is_relevant(path):
-                self._import(name, importer)
-                scope.names[alias.asname or top] = LocalModule(
-                    self._import(name if alias.asname else top, importer),
-                    name if alias.asname else top,
-                )
-            else:
-                scope.names[alias.asname or top] = LaterImport(
-                    name if alias.asname else top, None, importer
-                )
+                scope.names[bound] = External(name)
+                continue
+            if self.modules.facts(path).has_effects:
+                self._import(alias.name, importer)
+            scope.names[bound] = LaterImport(name, None, importer)
         return False
 
     def _import_from(self, node: ast.ImportFrom, scope: Scope) -> bool:
         importer = scope.module
         dotted = "." * node.level + (node.module or "")
         path = self.modules.find(dotted, importer.source.path)
-        is_relevant = path is not None and self.modules.is_relevant(path)
-        if is_relevant:
+        if path is not None and self.modules.facts(path).has_effects:
             self._import(dotted, importer)
         for alias in node.names:
             if alias.name == "*":
-                self._import_all(dotted, scope)
+                self._import_all(dotted, path, scope)
                 continue
             bound = alias.asname or alias.name
-            dot = "" if dotted.endswith(".") else "."
-            submodule = self.modules.find(f"{dotted}{dot}{alias.name}", importer.source.path)
+            submodule = self.modules.find_submodule(
+                Import(dotted, alias.name, bound), importer.source.path
+            )
             if path is None and submodule is None:
-                scope.names[bound] = (
-                    External(f"{dotted}.{alias.name}") if node.level == 0 else UNKNOWN
-                )
+                name = f"{dotted}.{alias.name}"
+                scope.names[bound] = UNKNOWN if node.level else External(name)
                 continue
-            later = LaterImport(dotted, alias.name, importer)
-            matters = is_relevant or (submodule is not None and self.modules.is_relevant(submodule))
-            scope.names[bound] = later.force(self) if matters else later
+            if submodule is not None and self.modules.facts(submodule).has_effects:
+                self.import_now(dotted, alias.name, importer)
+            scope.names[bound] = LaterImport(dotted, alias.name, importer)
         return False
 
-    def _import_all(self, dotted: str, scope: Scope) -> None:
-        module = self._import(dotted, scope.module)
-        if module is None:
+    def _import_all(self, dotted: str, path: str | None, scope: Scope) -> None:
+        if path is None:
             return
-        names = {k: v for k, v in module.scope.names.items() if not k.startswith("_")}
-        scope.names.update(names)
-        scope.module.add_words({name for name, value in names.items() if is_interesting(value)})
+        if not self.modules.facts(path).is_relevant:
+            scope.module.stars.append(dotted)
+            return
+        module = self._import(dotted, scope.module)
+        if module is not None:
+            names = {k: v for k, v in module.scope.names.items() if not k.startswith("_")}
+            scope.names.update(names)
+            scope.module.add_words({name for name, value in names.items() if is_interesting(value)})
 
     # -- expressions and calls -----------------------------------------------------------------
 
@@ -453,10 +450,22 @@ class Trace:
                 if isinstance(value, Lazy | LaterImport):
                     value = scope.names[name] = value.force(self)
                 return value
+            if scope.outer is None and scope.module.stars and builtin:
+                value = self._from_stars(name, scope.module)
+                if value is not MISSING:
+                    return value
             scope = scope.outer
         if not builtin:
             return MISSING
         return External(f"builtins.{name}") if name in _BUILTINS else UNKNOWN
+
+    def _from_stars(self, name: str, module: Module) -> Value:
+        """Look for a name in modules of which all names were imported."""
+        for dotted in reversed(module.stars):
+            imported = self._import(dotted, module)
+            if imported is not None and name in imported.scope.names:
+                return self.look_up(name, imported.scope)
+        return MISSING
 
     def truth(self, value: Value) -> bool | None:
         """Return whether a value counts as true, None if that cannot be known."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from reenact.model.flags import FlagValue
 from reenact.project.detect.evaluate import NotConstant
-from reenact.project.detect.modules import TRIGGERS
 from reenact.project.detect.source import Source, word_lines
 
 if TYPE_CHECKING:
@@ -56,10 +55,11 @@ class Module:
         self.scope.names["__name__"] = "__main__" if is_main else dotted
         self.scope.names["__file__"] = f"{HERE}/{source.name.rpartition('/')[2]}"
         self.is_executed = False
+        self.stars: list[str] = []
         self._words: set[str] = set()
         self._lines: list[int] = []
         self._blocks = list(_blocks(source.tree.body))
-        self.add_words({*TRIGGERS, *words})
+        self.add_words(words)
 
     def add_words(self, words: set[str]) -> None:
         """Watch for these words too, and for functions and classes in which they stand."""

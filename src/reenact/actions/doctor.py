@@ -1,0 +1,144 @@
+"""Say what was captured of a run, what was not, and why."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from reenact.actions.context import Context
+from reenact.actions.recover import orphans
+from reenact.actions.show import describe
+from reenact.execute.metric_text import Explanation, LineMetrics, Rule
+from reenact.execute.metric_text import Finding as NumberFinding
+from reenact.model.run import OperationKind, Run, Status
+from reenact.store.output_log import STDOUT, output_size, read_output
+from reenact.store.store import RECORD_DIRECTORY, StoredRun
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at. `state` is `ok`, `note` or `problem`."""
+
+    state: str
+    what: str
+    detail: str
+
+
+def examine(context: Context, stored: StoredRun) -> list[Finding]:
+    """Go through everything that can be captured of a run.
+
+    Raises:
+        Damaged: the record cannot be read.
+    """
+    run = stored.record
+    details = describe(context, stored)
+    findings = [
+        _status(stored, run),
+        _source(run),
+        _processes(run),
+        _inputs(run),
+        _metrics(run),
+        _output(stored),
+    ]
+    if details.environment is None:
+        findings.append(Finding("note", "environment", "not recorded"))
+    else:
+        count = len(details.environment.packages or ())
+        findings.append(Finding("ok", "environment", f"{count} packages"))
+        for name, reason in details.environment.reasons.items():
+            findings.append(Finding("note", f"environment {name}", reason))
+    if details.machine is not None:
+        for name, reason in details.machine.reasons.items():
+            findings.append(Finding("note", f"machine {name}", reason))
+    findings += [Finding("problem", "blob", text) for text in details.problems]
+    findings += [Finding("note", remark.code, remark.message) for remark in run.warnings]
+    return findings
+
+
+def explain_output(stored: StoredRun, *, lines: int) -> list[tuple[str, Explanation]]:
+    """Explain for the numbers in a run's output why they are metrics or are not.
+
+    Args:
+        stored: the run.
+        lines: how many lines with numbers at most.
+
+    Returns:
+        Lines of standard output with what was found in each.
+    """
+    run = stored.record
+    explained: list[tuple[str, Explanation]] = []
+    reader = LineMetrics(frozenset(run.flags))
+    partial = b""
+    for piece in read_output(f"{stored.directory}/{RECORD_DIRECTORY}"):
+        if piece.stream != STDOUT:
+            continue
+        parts = (partial + piece.data).split(b"\n")
+        partial = parts.pop()
+        for raw in parts:
+            line = raw.decode("utf-8", "replace")
+            explanation = reader.explain(line)
+            reader.feed(raw + b"\n", piece.time_ns or 0)
+            if explanation.findings:
+                explained.append((line, explanation))
+            if len(explained) >= lines:
+                return explained
+    return explained
+
+
+def say_rule(number: NumberFinding) -> str:
+    """Say in one line what became of a number."""
+    if number.rule is Rule.TAKEN:
+        step = "" if number.step is None else f" at step {number.step}"
+        return f"{number.text}: metric `{number.name}` = {number.value}{step}"
+    return f"{number.text}: no metric, {number.rule}"
+
+
+def _status(stored: StoredRun, run: Run) -> Finding:
+    if stored.status is Status.KILLED:
+        alive = orphans(run)
+        if alive:
+            return Finding(
+                "problem", "status", f"the supervisor was killed, process {alive[0]} lives on"
+            )
+        return Finding("problem", "status", "the supervisor was killed; the end is not known")
+    return Finding("ok", "status", str(stored.status))
+
+
+def _source(run: Run) -> Finding:
+    if run.source is None:
+        return Finding(
+            "problem", "source", "not kept: the run cannot be reproduced from its record"
+        )
+    return Finding("ok", "source", f"{run.source.files} files, all of them kept")
+
+
+def _processes(run: Run) -> Finding:
+    if run.operation.kind is OperationKind.COMMAND and not run.processes:
+        return Finding("note", "probe", "no Python process was seen: files read are not known")
+    if not run.processes:
+        return Finding(
+            "problem",
+            "probe",
+            "no Python process said hello: it ran with -I, -E, -S or an emptied environment, "
+            "is older than Python 3.8, or has not started",
+        )
+    starts = sum(process.kind == "start" for process in run.processes)
+    forks = len(run.processes) - starts
+    versions = ", ".join(sorted({p.python for p in run.processes if p.python is not None}))
+    return Finding("ok", "probe", f"{starts} Python processes ({versions}), {forks} forked")
+
+
+def _inputs(run: Run) -> Finding:
+    detail = f"{len(run.inputs)} project files read by Python through its own file functions"
+    return Finding("note", "inputs", f"{detail}; reads by native code are not seen")
+
+
+def _metrics(run: Run) -> Finding:
+    own = [name for name in run.metrics if not name.startswith(("system/", "machine/"))]
+    if not own:
+        return Finding("note", "metrics", "none was found; `--lines` explains the output's numbers")
+    points = sum(run.metrics[name].count for name in own)
+    return Finding("ok", "metrics", f"{len(own)} metrics, {points} points")
+
+
+def _output(stored: StoredRun) -> Finding:
+    size = output_size(f"{stored.directory}/{RECORD_DIRECTORY}")
+    return Finding("ok", "output", f"{size} bytes of output")
