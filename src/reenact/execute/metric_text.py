@@ -355,19 +355,13 @@ class LineMetrics:
     def _judge_object(
         self, numbers: list[tuple[str, float, bool]]
     ) -> tuple[list[_Row], Place | None]:
+        metrics, place = split_steps(numbers)
         rows: list[_Row] = []
-        place = Place()
-        for name, value, is_integer in numbers:
-            key = name.rpartition("/")[2]
-            rank = _step_rank(key)
-            if rank and value.is_integer() and (is_integer or rank != _EPOCH):
-                rule = Rule.STEP
-                if rank == _EPOCH and place.epoch is None:
-                    place = place._replace(epoch=int(value))
-                elif rank > max(place.rank, _EPOCH):
-                    place = place._replace(rank=rank, value=int(value))
+        for name, value, _ in numbers:
+            if name in metrics:
+                rule = self._rule_for_name(name, name.rpartition("/")[2])
             else:
-                rule = self._rule_for_name(name, key)
+                rule = Rule.STEP
             rows.append((repr(value), name, value, rule))
         return rows, place
 
@@ -747,11 +741,17 @@ def _numbers_of_object(text: str) -> list[tuple[str, float, bool]] | None:
     """Return the numbers in a JSON object or Python dict: name, value, whether an integer."""
     if not _is_object(text):
         return None
+    found = decode_object(text)
+    return None if found is None else list(numbers_in(found))
+
+
+def decode_object(text: str) -> dict[Any, Any] | None:
+    """Return the JSON object or the Python dict of plain values that `text` is, else None."""
     try:
         found = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return _numbers_of_dict(text)
-    return list(numbers_in(found)) if isinstance(found, dict) else None
+        return _decode_dict(text)
+    return found if isinstance(found, dict) else None
 
 
 def numbers_in(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, float, bool]]:
@@ -774,6 +774,21 @@ def numbers_in(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str
             return
 
 
+def split_steps(numbers: list[tuple[str, float, bool]]) -> tuple[dict[str, float], Place]:
+    """Tell the metrics of an object from the numbers that say where the program is."""
+    metrics: dict[str, float] = {}
+    place = Place()
+    for name, value, is_integer in numbers:
+        rank = _step_rank(name.rpartition("/")[2])
+        if not rank or not (is_integer or (rank != _EPOCH and value.is_integer())):
+            metrics[name] = value
+        elif rank == _EPOCH and place.epoch is None:
+            place = place._replace(epoch=int(value))
+        elif rank > max(place.rank, _EPOCH):
+            place = place._replace(rank=rank, value=int(value))
+    return metrics, place
+
+
 _MAX_DEPTH = 16
 _REAL_ONLY = re.compile(_REAL)
 _WORDS_FOR_NUMBERS = {
@@ -784,7 +799,7 @@ _WORDS_FOR_NUMBERS = {
 }
 
 
-def _numbers_of_dict(text: str) -> list[tuple[str, float, bool]] | None:
+def _decode_dict(text: str) -> dict[Any, Any] | None:
     # A backslash could be an escape that the parser warns of on our own standard error.
     if "\\" in text or len(text) > MAX_LINE_BYTES:
         return None
@@ -792,7 +807,8 @@ def _numbers_of_dict(text: str) -> list[tuple[str, float, bool]] | None:
         tree = ast.parse(_WRAPPED.sub(r"\1", text.strip()), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
-    return list(numbers_in(_plain(tree, 0))) if isinstance(tree, ast.Dict) else None
+    found = _plain(tree, 0)
+    return found if isinstance(found, dict) else None
 
 
 def _plain(node: ast.expr | None, depth: int) -> Any:

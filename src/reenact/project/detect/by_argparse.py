@@ -23,6 +23,7 @@ from reenact.project.detect.trace import Done, Trace
 from reenact.project.detect.values import (
     MISSING,
     UNKNOWN,
+    Class,
     External,
     Instance,
     Method,
@@ -43,6 +44,14 @@ _ACTIONS = {
     "append": Action.APPEND,
     "count": Action.COUNT,
 }
+_ACTION_CLASSES = {
+    "BooleanOptionalAction": Action.PAIR,
+    "StoreTrueAction": Action.STORE_TRUE,
+    "StoreFalseAction": Action.STORE_FALSE,
+    "AppendAction": Action.APPEND,
+    "CountAction": Action.COUNT,
+}
+"""What a class does, by the end of its name or of a base's."""
 _IGNORED = ("version", "help")
 _MODULES = ("argparse", "configargparse", "simple_parsing", "jsonargparse", "rich_argparse")
 _READERS = (
@@ -57,12 +66,21 @@ def register(trace: Trace) -> None:
         for name in ("ArgumentParser", "ArgParser", "ArgParse"):
             trace.externals[f"{module}.{name}"] = _make
     trace.externals["argparse.FileType"] = _file_type
+    for name in ("_ArgumentGroup", "_MutuallyExclusiveGroup"):
+        trace.externals[f"argparse.{name}"] = _make_group
     trace.externals["configargparse.get_argument_parser"] = _make
 
 
 def _file_type(site: Site) -> Value:
     del site
     return External("pathlib.Path")
+
+
+def _make_group(site: Site) -> Value:
+    """Make the foreign half of a local class of groups."""
+    owner = site.get("container", 0)
+    native = owner.native if isinstance(owner, Instance) else owner
+    return Group(native.parser) if isinstance(native, Group) else UNKNOWN
 
 
 def _make(site: Site) -> Value:
@@ -431,8 +449,14 @@ def _paired(flags: list[Flag]) -> list[Flag]:
 def _action(action: Value) -> Action:
     if isinstance(action, str):
         return _ACTIONS.get(action, Action.STORE)
-    name = action.name if isinstance(action, External) else ""
-    return Action.PAIR if name.endswith("BooleanOptionalAction") else Action.STORE
+    names = [action.name] if isinstance(action, External) else []
+    if isinstance(action, Class):
+        names = [owner.node.name for owner in action.ancestry()] + action.external_bases()
+    for name in names:
+        for ending, meaning in _ACTION_CLASSES.items():
+            if name.endswith(ending):
+                return meaning
+    return Action.STORE
 
 
 def _negative(option: str) -> str:

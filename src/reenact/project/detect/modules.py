@@ -132,6 +132,7 @@ class Modules:
         self._search = search
         self._listings: dict[str, set[str]] = {}
         self._facts: dict[str, Facts] = {}
+        self._words: dict[str, set[str]] = {}
         self._contents: dict[str, bytes | None] = {}
         self._files: dict[tuple[str, str], str | None] = {}
 
@@ -214,7 +215,9 @@ class Modules:
 
     def words(self, text: str, path: str, depth: int = 0) -> set[str]:
         """Return the words that speak of a command line in a source text."""
-        words = {word for word in BASE_WORDS if word in text}
+        if path in self._words:
+            return self._words[path]
+        words = self._words[path] = {word for word in BASE_WORDS if word in text}
         for item in imports_in(text):
             framework = FRAMEWORKS.get(item.module.partition(".")[0])
             if framework is not None:

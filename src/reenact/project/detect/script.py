@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,14 +13,17 @@ from reenact.project.detect.source import Source, Unreadable
 from reenact.project.detect.trace import Trace
 
 _WORDS = {
-    "argparse": r"argparse|ArgumentParser|ArgParser",
-    "click": r"click",
-    "typer": r"typer",
-    "absl": r"absl|tensorflow|flags",
-    "dataclass": r"tyro|simple_parsing|HfArgumentParser|TrlParser",
-    "other": r"fire|hydra|docopt|jsonargparse|cli|cyclopts|plac|draccus|pyrallis",
-}
-_PATTERNS = {name: re.compile(rf"\b(?:{words})\b") for name, words in _WORDS.items()}
+    "argparse": ("argparse", "ArgumentParser", "ArgParser"),
+    "click": ("click",),
+    "typer": ("typer",),
+    "absl": ("absl", "tensorflow"),
+    "dataclass": ("tyro", "simple_parsing", "HfArgumentParser", "TrlParser"),
+    "other": (
+        "fire", "hydra", "docopt", "jsonargparse", "LightningCLI", "cyclopts", "plac", "draccus",
+        "pyrallis",
+    ),
+}  # fmt: skip
+"""What stands in a source text that may use a framework."""
 
 
 def detect(script: Path, root: Path, *, module: str | None = None) -> FlagSet:
@@ -65,11 +67,10 @@ def _search_path(path: str, root: str, module: str | None) -> list[str]:
 
 def _load(trace: Trace, text: str) -> None:
     """Teach a trace the frameworks that a source text may use."""
-    for name, pattern in _PATTERNS.items():
-        if name in trace.frameworks or pattern.search(text) is None:
-            continue
-        trace.frameworks.add(name)
-        _REGISTER[name](trace)
+    for name, words in _WORDS.items():
+        if name not in trace.frameworks and any(word in text for word in words):
+            trace.frameworks.add(name)
+            _REGISTER[name](trace)
 
 
 def _argparse(trace: Trace) -> None:

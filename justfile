@@ -1,0 +1,40 @@
+# The whole workflow. `just` alone lists it.
+
+python := "python"
+
+default:
+    @just --list
+
+# format, lint, types, layers, tests: green before every push
+check: lint types layers test
+
+# put the code into its form
+format:
+    ruff format
+    ruff check --fix
+
+lint:
+    ruff format --check
+    ruff check
+
+types:
+    mypy
+
+layers:
+    lint-imports
+
+# all tests, two at a time; `just test tests/unit/store -k lock` for some
+test *ARGS="-n 2":
+    {{python}} -m pytest {{ARGS}}
+
+# the quick ones
+unit:
+    {{python}} -m pytest tests/unit -n 2
+
+# figures beside Guild AI and plain Python; see benchmarks/README.md
+bench *ARGS:
+    {{python}} benchmarks/run.py {{ARGS}}
+
+# choose new versions of the development tools
+lock:
+    uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate -q pyproject.toml requirements-dev.in -o requirements-dev.txt
