@@ -16,6 +16,7 @@ Not covered: a file that is emptied and filled again to at least its former size
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable
@@ -124,7 +125,8 @@ def _read_object(line: str) -> _Line | None:
     time_ns = None
     seconds = found.pop("time", None)
     if isinstance(seconds, int | float) and 0 <= seconds < _LATEST_S:
-        time_ns = round(seconds * 1e9)
+        fraction, whole = math.modf(seconds)
+        time_ns = int(whole) * 1_000_000_000 + round(fraction * 1e9)
     elif seconds is not None:
         return None
     name = found.pop("name", None)

@@ -255,13 +255,12 @@ class LineMetrics:
         *,
         is_drawn_again: bool,
     ) -> None:
-        step = bar = None
+        step = None
         if place is not None:
             step = self._step_after(place)
-            bar = place.bar
-            if bar is not None and place.lone_bar is not None:
+            if (bar := place.lone_bar) is not None:
                 self._advance(bar, is_over=not is_drawn_again)
-        if (is_drawn_again or bar is not None) and self._was_drawn(
+        if (is_drawn_again or self._drawn) and self._was_drawn(
             taken, place, is_drawn_again=is_drawn_again
         ):
             return
@@ -284,10 +283,11 @@ class LineMetrics:
         """Say whether the line before, to be drawn over, showed the same at the same place."""
         names = tuple([name for name, _ in taken])
         shown = repr((place, taken))
-        if len(self._drawn) > MAX_NAMES:
-            self._drawn.clear()
-        before = self._drawn.get(names)
-        self._drawn[names] = shown if is_drawn_again else ""
+        before = self._drawn.pop(names, None)
+        if is_drawn_again:
+            if len(self._drawn) > MAX_NAMES:
+                self._drawn.clear()
+            self._drawn[names] = shown
         return before == shown
 
     def _step_after(self, place: Place) -> int | None:
@@ -577,7 +577,7 @@ _NUMBER = re.compile(
     r"(?<![^\s:=,\[({|'\"│┃])([0-9]+/[0-9]+|" + _REAL + r")"
     r"(?=[\s;|)\]}%'\"±│┃]|$|,(?![0-9])|[:.](?:\s|$))"
 )
-_WORD_TEXT = r"[^\W\d][\w@/.'%+*#&^-]*(?:\[[^\[\]\s]*\])?"
+_WORD_TEXT = r"(?:[^\W\d]|\ufffd)[\w@/.'%+*#&^\ufffd-]*(?:\[[^\[\]\s]*\])?"
 _NAME = re.compile(
     rf"(?:(?<=[\s,;|(\[{{'\"*>:=│┃])|^)((?:{_WORD_TEXT}(?<!\.) )*{_WORD_TEXT}(?: ?\([^()]*\))?)$"
 )

@@ -7,11 +7,10 @@ A value is a float32 (`simple_value`) or a tensor of one number, of any real typ
 Only the length's checksum is checked: it finds a torn or overwritten file at once, and checking
 the data in pure Python would cost more than all the rest.
 
-A metric's name is the tag. A directory that holds several kinds of event files tells them apart by
-sub directory (`train`, `validation`), which then comes in front of the tag: `validation/loss`.
-Directories that only say where logs go (`runs`, `logs`, `lightning_logs`, ...) or when they were
-made (`Jan01_12-00-00_host`, `version_0`, any with six digits) are left out, so that names are the
-same in every run. The same name from a second directory gets `#2`.
+A metric's name is the tag, wherever the file lies, so that names are the same in every run: a
+directory is often called after a date or a flag. Only directories called after a set of data
+(`train`, `validation`, `loss_val`) come in front: `validation/epoch_loss`. Where the same name then
+comes out of a second directory it gets `#2`, in the order in which they appeared.
 
 Not covered: files that shrink or are replaced; images, histograms, text, hyperparameters.
 """
@@ -41,11 +40,9 @@ _DIRECTORIES_A_POLL = 1000
 # A directory whose time is this recent may change again without its time telling so.
 _SETTLED_NS = 2_000_000_000
 
-_LOG_PLACES = frozenset(
-    "events event log logs lightning_logs out output outputs result results runs summaries summary "
-    "tb tb_logs tblogs tensorboard tensorboard_logs tf_logs".split()
-)
-_MADE_UP = re.compile(r"version_[0-9]+|(?:[^0-9]*[0-9]){6,}.*")
+_SETS = frozenset("dev eval evaluation test testing train training val valid validation".split())
+_PLAIN_WORDS = re.compile(r"[A-Za-z]+(?:[_.-][A-Za-z]+)*")
+_NOT_LETTERS = re.compile(r"[_.-]")
 
 
 class EventFileTail:
@@ -253,12 +250,15 @@ def find_event_files(directory: str) -> list[str]:
 
 def metric_name(directory: str, tag: str) -> str:
     """Return the name for a tag in an event file of `directory`, relative to the run's."""
-    parts = [
-        part
-        for part in path_to_text(directory).split("/")
-        if part not in ("", ".") and part not in _LOG_PLACES and not _MADE_UP.fullmatch(part)
-    ]
+    parts = [part for part in path_to_text(directory).split("/") if _is_set(part)]
     return "/".join([*parts, tag])
+
+
+def _is_set(part: str) -> bool:
+    """Say whether a directory is called after a set of data, and after nothing that changes."""
+    return _PLAIN_WORDS.fullmatch(part) is not None and not _SETS.isdisjoint(
+        _NOT_LETTERS.split(part.lower())
+    )
 
 
 def _list_events(directory: str) -> tuple[list[str], list[str]]:
@@ -352,7 +352,8 @@ def _signed(value: int) -> int:
 def _nanoseconds(seconds: float) -> int:
     if not math.isfinite(seconds) or abs(seconds) > 9e9:
         return 0
-    return round(seconds * 1e9)
+    fraction, whole = math.modf(seconds)
+    return int(whole) * 1_000_000_000 + round(fraction * 1e9)
 
 
 def _plugin(data: bytes, begin: int, end: int) -> bytes:

@@ -642,7 +642,11 @@ class Index:
                     keys.append(known.key)
                     rank = f"case {flag}.kind when 0 then 2 when 3 then 1 else 0 end"
                     parts.append(
-                        (f"{flag}.n is not null", rank, f"coalesce({flag}.number, {flag}.text)")
+                        (
+                            f"{flag}.n is not null",
+                            rank,
+                            f"iif({flag}.kind in (0, 3), null, coalesce({flag}.number, {flag}.text))",
+                        )
                     )
                 if known.is_metric and operand.kind is not Kind.FLAG:
                     metric = f"m{number}"

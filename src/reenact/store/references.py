@@ -143,9 +143,9 @@ def _extreme(index: Index, word: str, rest: str, project: str | None, deleted: b
         is_descending = False
         rest = rest[1:]
     operand = parse_column(rest).operand
-    if word != "best" and operand.kind in (Kind.ANY, Kind.METRIC) and operand.field is Field.LAST:
+    if word != "best" and operand.kind is Kind.ANY:
         # `@max:acc` looks at all of a run's values, `@best:acc` at the last one.
-        operand = Operand(operand.kind, operand.name, Field(word), operand.is_step)
+        operand = Operand(Kind.ANY, operand.name, Field(word))
     sort = (Sort(operand, is_descending),)
     runs = index.query(project=project, deleted=deleted, sort=sort, limit=1)
     value = operand_value(operand, runs[0]) if runs else None
@@ -176,14 +176,21 @@ def _by_beginning_or_label(index: Index, text: str, project: str | None, deleted
 
 
 def _ways_out(text: str, found: list[RunId], by_id: int) -> str:
-    first, second = found[:2]
-    length = next(at for at in range(33) if first[: at + 1] != second[: at + 1]) + 1
-    more = length - len(text)
-    if by_id == len(found) and more == 1:
-        return f"give one more character, e.g. `{first[:length]}` or `{second[:length]}`"
-    length = max(length, 4)
-    verb = f"give {more} more characters" if by_id == len(found) else "give an id"
-    return f"{verb}, e.g. `{first[:length]}` or `{second[:length]}`"
+    if by_id < len(found):
+        return f"give the beginning of an id, e.g. `{found[0][:8]}` or `{found[1][:8]}`"
+    first, second = (_shortest(run_id, found) for run_id in found[:2])
+    example = f"e.g. `{first}` or `{second}`"
+    if len(first) == len(second) == len(text) + 1:
+        return f"give one more character, {example}"
+    return f"give more characters, {example}"
+
+
+def _shortest(run_id: RunId, among: list[RunId]) -> str:
+    """Return the shortest beginning of an id that no other of these has, three characters at least."""
+    for length in range(3, 32):
+        if sum(other.startswith(run_id[:length]) for other in among) == 1:
+            return run_id[:length]
+    return run_id
 
 
 def _listing(store: Store, index: Index, project: str | None, deleted: bool) -> list[RunId]:

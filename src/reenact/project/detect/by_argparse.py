@@ -133,7 +133,7 @@ class Group(Native):
             if not names:
                 self.parser.is_open = True
             site.trace.remark(f"{site.at}: an argument that is put together could not be found out")
-        if names or site.get("dest") is not MISSING:
+        if names or isinstance(site.get("dest"), str):
             self.parser.arguments.append(Argument(names, site, self))
         return UNKNOWN
 

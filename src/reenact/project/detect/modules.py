@@ -20,7 +20,7 @@ BASE_WORDS = (
 """Words that speak of a command line in any file."""
 
 _ABSL_WORDS = (
-    "app", "FLAGS", "DEFINE_string", "DEFINE_integer", "DEFINE_float", "DEFINE_bool",
+    "app.run", "FLAGS", "DEFINE_string", "DEFINE_integer", "DEFINE_float", "DEFINE_bool",
     "DEFINE_boolean", "DEFINE_enum", "DEFINE_enum_class", "DEFINE_list", "DEFINE_spaceseplist",
     "DEFINE_multi_string", "DEFINE_multi_integer", "DEFINE_multi_float", "DEFINE_multi_enum",
     "DEFINE_multi_enum_class", "DEFINE_alias", "DEFINE_config_file", "DEFINE_config_dict",
@@ -222,7 +222,7 @@ class Modules:
             framework = FRAMEWORKS.get(item.module.partition(".")[0])
             if framework is not None:
                 words.update(word for word in framework if word in text)
-                if item.module.partition(".")[0] != "tensorflow":
+                if framework is not _ABSL_WORDS:
                     words.add(item.bound)
                 continue
             words |= self._imported_words(item, path, depth)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reenact.model.flags import FlagSet
 from reenact.model.paths import path_to_text
 from reenact.project.detect.modules import Modules
 from reenact.project.detect.source import Source, Unreadable
 from reenact.project.detect.trace import Trace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _WORDS = {
     "argparse": ("argparse", "ArgumentParser", "ArgParser"),

@@ -37,10 +37,13 @@ from reenact.project.detect.values import (
     is_interesting,
 )
 
-_MAX_STEPS = 20_000
+_MAX_STEPS = 6_000
 _MAX_DEPTH = 30
+_MAX_MODULES = 60
 _MAX_ROUNDS = 200
 _BUILTINS = frozenset(dir(builtins))
+_HARMLESS = frozenset(("append", "add", "extend", "print", "info", "debug", "autocomplete"))
+"""Functions that leave a parser as it is."""
 _EAGER = (ast.Constant, ast.Name, ast.Attribute, ast.BinOp, ast.UnaryOp)
 
 
@@ -144,8 +147,8 @@ class Trace:
         if path is None:
             return None
         if path not in self._loaded:
+            content = self.modules.read(path) if len(self._loaded) < _MAX_MODULES else None
             self._loaded[path] = None
-            content = self.modules.read(path)
             if content is None:
                 return None
             try:
@@ -353,7 +356,7 @@ class Trace:
 
     def _class(self, node: ast.ClassDef, scope: Scope) -> bool:
         inner = Scope(scope, scope.module)
-        owner = Class(node, [self.evaluate(base, scope) for base in node.bases], inner)
+        owner = Class(node, lambda: [self.evaluate(base, scope) for base in node.bases], inner)
         scope.names[node.name] = owner
         self.execute(node.body, inner)
         for value in inner.names.values():
@@ -519,6 +522,8 @@ class Trace:
             is_callback = isinstance(value, Function) and is_interesting(value)
             if is_callback and value.node not in self._called:
                 self.call_blindly(value, site.node)
+        if isinstance(site.node, ast.Call) and _called_name(site.node) in _HARMLESS:
+            return UNKNOWN
         for value in given:
             native = value.native if isinstance(value, Instance) else value
             if isinstance(native, Native):
@@ -641,6 +646,10 @@ def _agreed(left: Value, right: Value) -> Value:
         if constants.is_plain(left) and constants.is_plain(right) and left == right
         else UNKNOWN
     )
+
+
+def _called_name(node: ast.Call) -> str:
+    return str(getattr(node.func, "attr", getattr(node.func, "id", "")))
 
 
 def _is_static(node: ast.AST) -> bool:

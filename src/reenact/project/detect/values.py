@@ -185,15 +185,26 @@ class Function:
 
 
 class Class:
-    """A class of the project. `bases` are local classes or `External`s."""
+    """A class of the project, with the scope of its body."""
 
-    __slots__ = ("bases", "module", "node", "scope")
+    __slots__ = ("_bases", "_find_bases", "module", "node", "scope")
 
-    def __init__(self, node: ast.ClassDef, bases: list[Value], scope: Scope) -> None:
+    def __init__(
+        self, node: ast.ClassDef, find_bases: Callable[[], list[Value]], scope: Scope
+    ) -> None:
         self.node = node
-        self.bases = bases
         self.scope = scope
         self.module = scope.module
+        self._find_bases = find_bases
+        self._bases: list[Value] | None = None
+
+    @property
+    def bases(self) -> list[Value]:
+        """The local classes and `External`s that it inherits from; other bases are unknown."""
+        if self._bases is None:
+            self._bases = []  # what a class that inherits from itself sees
+            self._bases = self._find_bases()
+        return self._bases
 
     def ancestry(self) -> list[Class]:
         """Return the class and its local ancestors, nearest first."""

@@ -1,0 +1,1 @@
+"""Classify wines by their chemistry."""

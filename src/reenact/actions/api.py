@@ -1,0 +1,347 @@
+"""The Python API: run operations, and work with runs as values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from reenact.actions.context import Context
+from reenact.actions.files import list_files
+from reenact.actions.find import find_run, list_runs
+from reenact.actions.notes import change_tags, set_comment, set_label, set_mark
+from reenact.actions.plan import RunRequest, plan_run
+from reenact.actions.run import start_and_watch
+from reenact.errors import NotFound
+from reenact.model import run as model
+from reenact.model.flags import FlagValue
+from reenact.model.metrics import Point, Summary
+from reenact.store.metric_log import Series, read_points, read_series
+from reenact.store.output_log import STDERR, STDOUT, read_output
+from reenact.store.store import RECORD_DIRECTORY, StoredRun
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Metric:
+    """One metric of a run: what it comes to, and all of its points.
+
+    Attributes:
+        name: the metric's name.
+        last, first: the values that were reported last and first.
+        minimum, maximum, mean: over the values that are not NaN; None where there are none.
+        count: how many points were reported, NaN included.
+    """
+
+    def __init__(self, name: str, summary: Summary, directory: str) -> None:
+        self.name = name
+        self.summary = summary
+        self.last = float(summary.last)
+        self.first = float(summary.first)
+        self.minimum = None if summary.minimum is None else float(summary.minimum)
+        self.maximum = None if summary.maximum is None else float(summary.maximum)
+        self.mean = None if summary.mean is None else float(summary.mean)
+        self.count = summary.count
+        self._directory = directory
+
+    def __repr__(self) -> str:
+        return f"<Metric {self.name}: last {self.last}, {self.count} points>"
+
+    @property
+    def series(self) -> Series:
+        """Steps, times (nanoseconds since 1970, UTC) and values: three arrays of equal length."""
+        return read_series(self._directory, self.name)[self.name]
+
+    def points(self) -> list[Point]:
+        """Return every point in the order in which it was reported."""
+        return [point for point in read_points(self._directory) if point.name == self.name]
+
+
+class Run:
+    """A run in a store. It shows what was true when it was read; `refresh` reads it again."""
+
+    def __init__(self, context: Context, stored: StoredRun) -> None:
+        self._context = context
+        self._stored = stored
+
+    def __repr__(self) -> str:
+        name = self._stored.run.operation.name if self._stored.run is not None else "?"
+        return f"<Run {self.id[:8]} {name} {self.status}>"
+
+    def refresh(self) -> None:
+        """Read the run again."""
+        self._stored = self._context.store.read_run(self._stored.id)
+
+    @property
+    def id(self) -> str:
+        """The run's id, 32 hexadecimal digits."""
+        return self._stored.id
+
+    @property
+    def record(self) -> model.Run:
+        """All that is recorded; raises Damaged where the record cannot be read."""
+        return self._stored.record
+
+    @property
+    def status(self) -> str:
+        """`running`, `completed`, `failed`, `terminated`, `killed`, `pending` or `damaged`."""
+        return str(self._stored.status)
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return Path(self._stored.directory)
+
+    @property
+    def operation(self) -> str:
+        """The operation's name."""
+        return self.record.operation.name
+
+    @property
+    def flags(self) -> dict[str, FlagValue]:
+        """Every flag with its value, defaults included."""
+        return dict(self.record.flags)
+
+    @property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics by name, in order of first appearance."""
+        where = f"{self._stored.directory}/{RECORD_DIRECTORY}"
+        return {name: Metric(name, found, where) for name, found in self.record.metrics.items()}
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files that the run left behind, sorted, those that are gone left out."""
+        return self._paths("output")
+
+    @property
+    def inputs(self) -> list[Path]:
+        """The project files that the run read, where they are now."""
+        return self._paths("input")
+
+    @property
+    def started(self) -> datetime | None:
+        """When the process started, in UTC."""
+        return self.record.started
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds between start and end."""
+        return self.record.duration_s
+
+    @property
+    def exit_status(self) -> int | None:
+        """What a shell would show: 128 + n for a signal n; None while there is no end."""
+        return None if self.record.exit is None else self.record.exit.shell_status
+
+    @property
+    def label(self) -> str | None:
+        """The label; assign to change it."""
+        return self._stored.notes.label
+
+    @label.setter
+    def label(self, text: str | None) -> None:
+        set_label(self._context, [self._stored.id], text)
+        self.refresh()
+
+    @property
+    def comment(self) -> str | None:
+        """The comment; assign to change it."""
+        return self._stored.notes.comment
+
+    @comment.setter
+    def comment(self, text: str | None) -> None:
+        set_comment(self._context, [self._stored.id], text)
+        self.refresh()
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether the run is marked; assign to change it."""
+        return self._stored.notes.marked
+
+    @is_marked.setter
+    def is_marked(self, marked: bool) -> None:
+        set_mark(self._context, [self._stored.id], marked=marked)
+        self.refresh()
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags; see `tag`."""
+        return self._stored.notes.tags
+
+    def tag(self, *add: str, remove: Iterable[str] = ()) -> None:
+        """Add tags, and remove others."""
+        change_tags(self._context, [self._stored.id], add=add, remove=remove)
+        self.refresh()
+
+    def log(self, stream: str | None = None) -> str:
+        """Return what the run printed, as text; of one stream if `stdout` or `stderr` is named."""
+        wanted = {None: (STDOUT, STDERR), "stdout": (STDOUT,), "stderr": (STDERR,)}[stream]
+        pieces = read_output(f"{self._stored.directory}/{RECORD_DIRECTORY}")
+        return b"".join(p.data for p in pieces if p.stream in wanted).decode("utf-8", "replace")
+
+    def _paths(self, role: str) -> list[Path]:
+        files = list_files(self._context, self._stored, roles=frozenset([role]))
+        return [Path(file.location) for file in files if file.location is not None]
+
+
+class Runs(Sequence[Run]):
+    """Runs as they were found, in order."""
+
+    def __init__(self, found: Sequence[Run]) -> None:
+        self._found = list(found)
+
+    def __repr__(self) -> str:
+        return f"<{len(self._found)} runs>"
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._found)
+
+    @overload
+    def __getitem__(self, at: int) -> Run: ...
+    @overload
+    def __getitem__(self, at: slice) -> Runs: ...
+    def __getitem__(self, at: int | slice) -> Run | Runs:
+        """Return one run, or some of them."""
+        if isinstance(at, slice):
+            return Runs(self._found[at])
+        return self._found[at]
+
+    def dataframe(self) -> pd.DataFrame:
+        """Return a row per run: id, operation, status, label, times, flags, last metrics.
+
+        A flag and a metric of the same name are `=name` and `name`. Damaged runs have no values.
+
+        Raises:
+            NotFound: pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame
+        except ImportError:
+            raise NotFound(
+                "a DataFrame needs pandas, which is not installed", hint="install `reenact[pandas]`"
+            ) from None
+        return DataFrame([_row(run) for run in self._found])
+
+
+def runs(
+    filter: str | None = None,  # noqa: A002  # the word that users know from `--filter`
+    *,
+    sort: str | None = None,
+    limit: int | None = None,
+    all_projects: bool = False,
+    store: str | os.PathLike[str] | None = None,
+) -> Runs:
+    """Return the runs of the project that the working directory belongs to, newest first.
+
+    Args:
+        filter: e.g. `lr < 0.01 and acc > 0.9`.
+        sort: columns to sort by, e.g. `-acc`.
+        limit: how many at most.
+        all_projects: those of all projects in the store.
+        store: the store's directory, if it is another than commands given here would use.
+
+    Raises:
+        BadFilter, BadColumn: `filter` or `sort` cannot be understood.
+    """
+    context = _context(store)
+    found = list_runs(
+        context, filter_text=filter, sort=sort, limit=limit, all_projects=all_projects
+    )
+    return Runs([Run(context, context.store.read_run(run.id)) for run in found])
+
+
+def get(run: str, *, store: str | os.PathLike[str] | None = None) -> Run:
+    """Return the one run that a text means: an id, its beginning, `@latest`, `@best:acc`, a label.
+
+    Raises:
+        NotFound: there is none.
+        Ambiguous: there are several.
+    """
+    context = _context(store)
+    return Run(context, find_run(context, run))
+
+
+def run(
+    operation: str | Sequence[str],
+    flags: Mapping[str, FlagValue] | None = None,
+    /,
+    *,
+    module: bool = False,
+    label: str | None = None,
+    tags: Sequence[str] = (),
+    comment: str | None = None,
+    in_place: bool = False,
+    snapshot: bool = True,
+    quiet: bool = False,
+    time_limit_s: float | None = None,
+    env: Mapping[str, str] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    **more_flags: FlagValue,
+) -> Run:
+    """Run an operation to its end and return its run, whatever its exit status.
+
+    Args:
+        operation: a script's path, a module's name with `module`, or the words of a command.
+        flags: flags whose names are no Python names, or are parameters of this function.
+        module: `operation` is a module.
+        label: label of the run.
+        tags: its tags.
+        comment: comment on it.
+        in_place: run in the project itself.
+        snapshot: keep the source.
+        quiet: do not pass output on to our own.
+        time_limit_s: stop it after that many seconds.
+        env: environment variables for the run.
+        store: the store's directory, if it is another than commands given here would use.
+        **more_flags: flags.
+
+    Raises:
+        CannotRun: it could not be started.
+        UnknownFlag, BadFlagValue: a flag is refused.
+    """
+    context = _context(store)
+    is_script = isinstance(operation, str)
+    request = RunRequest(
+        target=str(operation) if is_script else None,
+        is_module=module,
+        command=None if is_script else tuple(operation),
+        settings={**(flags or {}), **more_flags},
+        label=label,
+        tags=tuple(tags),
+        comment=comment,
+        in_place=in_place,
+        snapshot=snapshot,
+        quiet=quiet,
+        time_limit_s=time_limit_s,
+        variables=env or {},
+    )
+    finished = start_and_watch(plan_run(request, context), context)
+    return Run(context, context.store.read_run(finished.run.id))
+
+
+def _context(store: str | os.PathLike[str] | None) -> Context:
+    return Context(store=None if store is None else os.fspath(store))
+
+
+def _row(run: Run) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": run.id,
+        "status": run.status,
+        "label": run.label,
+        "tags": run.tags,
+    }
+    if run.status == "damaged":
+        return row
+    row.update(operation=run.operation, started=run.started, duration_s=run.duration_s)
+    metrics = run.metrics
+    for name, value in run.flags.items():
+        row[f"={name}" if name in metrics or name in row else name] = value
+    for name, metric in metrics.items():
+        row[name if name not in row else f"metric:{name}"] = metric.last
+    return row
