@@ -16,7 +16,7 @@ from reenact.actions.context import Context
 from reenact.errors import CannotRun, UsageError
 from reenact.model.flags import FlagSet, FlagValue, Global
 from reenact.model.identity import RunId, is_run_id
-from reenact.model.paths import text_to_path
+from reenact.model.paths import printable, text_to_path
 from reenact.model.run import Notes, Operation, OperationKind, Project, Run
 from reenact.model.secrets import REDACTED, is_secret_name, redact, redact_argv
 from reenact.project.apply import command_line, rewrite
@@ -382,12 +382,3 @@ def _redacted(name: str, value: FlagValue) -> FlagValue:
 
 def _is_inside(path: str, root: str) -> bool:
     return path.startswith(root.rstrip("/") + "/")
-
-
-def printable(word: str) -> str:
-    r"""Return a word of a command for a record; bytes that are not UTF-8 become `\xNN`."""
-    try:
-        word.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(word).decode("utf-8", "backslashreplace")
-    return word

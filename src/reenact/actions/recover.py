@@ -11,12 +11,19 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from reenact.actions.run import describe_output
 from reenact.errors import ReenactError
 from reenact.execute.metric_file import MetricFileTail
 from reenact.execute.metric_text import LineMetrics
 from reenact.execute.recorder import METRICS_FILE
 from reenact.execute.stage import sweep_abandoned
+from reenact.execute.testimony import (
+    PROCESSES_FILE,
+    READS_FILE,
+    describe_output,
+    processes,
+    read_hellos,
+    read_inputs,
+)
 from reenact.interop.tensorboard import EventDirectoryTail
 from reenact.model.metrics import Point, summarize
 from reenact.model.paths import text_to_path
@@ -56,11 +63,13 @@ def recover(store: Store, stored: StoredRun) -> StoredRun:
             run,
             ended=ended,
             outputs=outputs,
+            inputs=read_inputs(record_directory, text_to_path(run.project.root)),
+            processes=processes(read_hellos(record_directory)),
             metrics=summarize(read_points(record_directory)),
             warnings=(*run.warnings, remark),
         )
         store.write_run(closed)
-        for name in (METRICS_FILE, "processes", "reads", "stop"):
+        for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE, "stop"):
             remove_if_there(f"{record_directory}/{name}")
     except OSError:
         # A store that cannot be written stays readable; the next reader tries again.

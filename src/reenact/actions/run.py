@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import os
-import sys
+import resource
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,19 +13,26 @@ import msgspec
 
 from reenact.actions.context import Context
 from reenact.actions.plan import Plan
+from reenact.actions.project_tree import look_at_tree
 from reenact.errors import CannotRun, ReenactError, StoreUnusable
 from reenact.execute.recorder import METRICS_FILE, Recorder
 from reenact.execute.stage import SourcePool, Stage, close_stage, make_stage
 from reenact.execute.supervise import Child, Command
-from reenact.model.environment import PythonFacts
-from reenact.model.identity import Digest, RunId, new_run_id
-from reenact.model.paths import path_to_text, text_to_path
+from reenact.execute.testimony import (
+    PROCESSES_FILE,
+    READS_FILE,
+    describe_output,
+    processes,
+    python_facts,
+    read_hellos,
+    read_inputs,
+    usage_of_children,
+)
+from reenact.model.identity import RunId, new_run_id
+from reenact.model.paths import path_to_text, printable
 from reenact.model.record import to_json
-from reenact.model.run import File, Notes, Process, Remark, Run, Source, Usage, Vcs
-from reenact.snapshot.git import GitView
-from reenact.snapshot.project_root import hash_text
-from reenact.snapshot.tree import ProjectTree, SourceFile, SourceTree, take_snapshot
-from reenact.store.blobs import digest_file
+from reenact.model.run import Notes, Remark, Run, Source
+from reenact.snapshot.tree import ProjectTree
 from reenact.store.files import read_file, remove_if_there, store_errors
 from reenact.store.index import Index
 from reenact.store.lock import Lock
@@ -47,12 +53,6 @@ class Finished(NamedTuple):
     run: Run
     directory: str
     problem: str | None
-
-
-class _Tree(NamedTuple):
-    tree: ProjectTree
-    vcs: Vcs | None
-    vcs_problem: str | None
 
 
 def start_and_watch(
@@ -85,36 +85,6 @@ def start_and_watch(
     return execution.finish()
 
 
-def look_at_tree(plan: Plan, context: Context, *, keep: bool) -> _Tree:
-    """Look at the project's files.
-
-    Args:
-        plan: whose project.
-        context: where.
-        keep: put source into the store; otherwise only look.
-    """
-    store = context.store
-    root = plan.root
-    view = GitView(root.path, context.env) if root.toplevel is not None else None
-    listed = view.files if view is not None else None
-    problem = view.problem if view is not None else None
-    if problem is not None:
-        listed = None
-    only = None
-    if root.is_loose and listed is None:
-        only = _local_closure(plan)
-    tree = take_snapshot(
-        root.path,
-        listed=listed,
-        blobs=store.blobs if keep else None,
-        cache_path=f"{store.cache_directory}/tree-{hash_text(root.path)}",
-        only=only,
-    )
-    if plan.source is not None:
-        tree = _with_source(tree, plan.source, _source_digest(plan))
-    return _Tree(tree, view.vcs if view is not None else None, problem)
-
-
 class _Execution:
     """One run on its way from a plan to a record."""
 
@@ -137,7 +107,6 @@ class _Execution:
         self.pool: SourcePool | None = None
         self.child: Child | None = None
         self.recorder: Recorder | None = None
-        self.hello: PythonFacts | None = None
         self._described = False
         self._describe_at = 0.0
         self._lock = self._create()
@@ -329,27 +298,19 @@ class _Execution:
         assert self.child is not None
         assert self.recorder is not None
         marker = f"{self.record_directory}/{STOP_MARKER}"
-        before = os.times()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = self.child.watch(self, stop_asked=lambda: os.path.exists(marker))
-        after = os.times()
         self.recorder.finish()
         if not self._described:
             self._describe()
-        usage = self.recorder.usage or Usage()
-        usage = msgspec.structs.replace(
-            usage,
-            cpu_user_s=round(after.children_user - before.children_user, 6),
-            cpu_system_s=round(after.children_system - before.children_system, 6),
-            max_memory_bytes=max(usage.max_memory_bytes or 0, _peak_of_children()) or None,
-        )
         self.run = msgspec.structs.replace(
             self.run,
             ended=_time(self.child.ended_ns),
             exit=ended,
-            usage=usage,
+            usage=usage_of_children(self.recorder.usage, before),
             metrics=self._summaries(),
-            processes=self._processes(),
-            inputs=self._inputs(),
+            processes=processes(read_hellos(self.record_directory)),
+            inputs=read_inputs(self.record_directory, self.plan.root.path),
         )
         self._close_directory()
         self.warnings += self.recorder.warnings
@@ -363,7 +324,7 @@ class _Execution:
         except OSError as error:
             problem = f"the end of run {self.id[:8]} could not be recorded: {error.strerror}"
         else:
-            for name in (METRICS_FILE, "processes", "reads", STOP_MARKER):
+            for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE):
                 remove_if_there(f"{self.record_directory}/{name}")
         remove_if_there(marker)
         self._lock.release(remove=problem is None)
@@ -418,7 +379,7 @@ class _Execution:
         from reenact.snapshot.machine import capture_machine
 
         cache = self.store.cache_directory
-        facts = self._python_facts()
+        facts = python_facts(read_hellos(self.record_directory))
         environment = capture_environment(facts, self._user_environment(), cache=cache)
         machine = capture_machine(cache=cache)
         try:
@@ -439,173 +400,8 @@ class _Execution:
             env["CUDA_VISIBLE_DEVICES"] = request.gpus
         return env
 
-    def _hellos(self) -> list[dict[str, Any]]:
-        return read_literals(f"{self.record_directory}/processes")
-
-    def _python_facts(self) -> PythonFacts | None:
-        names = PythonFacts.__struct_fields__
-        for hello in self._hellos():
-            if hello.get("kind") == "start":
-                facts = {name: hello[name] for name in names if name in hello}
-                facts["path"] = tuple(facts.get("path", ()))
-                return msgspec.convert(facts, PythonFacts)
-        return None
-
-    def _processes(self) -> tuple[Process, ...]:
-        from reenact.actions.plan import printable
-        from reenact.model.secrets import redact_argv
-
-        processes = []
-        for hello in self._hellos()[:_MANY]:
-            argv = redact_argv(hello.get("argv", ()))
-            processes.append(
-                Process(
-                    pid=hello["pid"],
-                    parent_pid=hello["parent_pid"],
-                    started_ns=hello["started_ns"],
-                    kind=hello["kind"],
-                    python=hello.get("version"),
-                    executable=hello.get("executable"),
-                    argv=tuple(printable(word)[:_LONG] for word in argv),
-                )
-            )
-        return tuple(processes)
-
-    def _inputs(self) -> tuple[File, ...]:
-        """Describe the project's files that the run read through links."""
-        paths = sorted(set(read_literals(f"{self.record_directory}/reads")))
-        inputs = []
-        for path in paths:
-            source = f"{self.plan.root.path}/{path}"
-            if os.path.isfile(source):
-                inputs.append(_describe_input(source, path))
-        return tuple(inputs)
-
     def _warn(self, code: str, message: str) -> None:
-        self.warnings.append(Remark(code=code, message=printable_message(message)))
-
-
-_MANY = 200
-"""More processes than this are not listed one by one in a record."""
-_LONG = 500
-
-
-def read_literals(path: str) -> list[Any]:
-    """Read a file of Python literals, one a line; a torn or strange line is left out."""
-    try:
-        data = read_file(path)
-    except OSError:
-        return []
-    values = []
-    for line in data.decode("utf-8", "surrogateescape").split("\n"):
-        try:
-            values.append(ast.literal_eval(line))
-        except (ValueError, SyntaxError):
-            continue
-    return values
-
-
-def describe_output(directory: str, path: str, *, absolute: bool = False) -> File:
-    """Describe a file that a run left behind.
-
-    Args:
-        directory: what `path` is relative to.
-        path: of the file.
-        absolute: record the absolute path.
-    """
-    full = f"{directory}/{path}"
-    text = path_to_text(full if absolute else path)
-    try:
-        if os.path.islink(full):
-            return File(path=text, target=path_to_text(os.readlink(full)))
-        if not os.path.isfile(full):
-            return File(path=text, reason="neither a file nor a link")
-        digest, size = digest_file(full)
-    except OSError as error:
-        return File(path=text, reason=error.strerror)
-    return File(path=text, size_bytes=size, digest=digest)
-
-
-def printable_message(message: str) -> str:
-    """Return a message that JSON can hold whatever file names are in it."""
-    return message.encode("utf-8", "backslashreplace").decode()
-
-
-def _describe_input(source: str, path: str) -> File:
-    text = path_to_text(path)
-    try:
-        mtime_ns = os.stat(source).st_mtime_ns
-        digest, size = digest_file(source)
-    except OSError as error:
-        return File(path=text, reason=error.strerror)
-    return File(path=text, size_bytes=size, digest=digest, mtime_ns=mtime_ns)
-
-
-def _with_source(tree: ProjectTree, source: SourceTree, digest: Digest) -> ProjectTree:
-    """Return a project's tree with its source replaced by that of another time."""
-    from reenact.execute.stage import time_of_content
-
-    files = [
-        SourceFile(text_to_path(path), mode, size, content, time_of_content(content))
-        for path, mode, size, content in source.files
-    ]
-    taken = {file.path for file in files}
-    directories = set(tree.directories)
-    for path in taken:
-        parent = os.path.dirname(path)
-        while parent:
-            directories.add(parent)
-            parent = os.path.dirname(parent)
-    return tree._replace(
-        tree=digest,
-        sources=files,
-        source_links=[(text_to_path(p), text_to_path(t)) for p, t in source.links],
-        directories=sorted(directories),
-        links=[link for link in tree.links if link[0] not in taken],
-        whole=[path for path in tree.whole if path not in directories],
-    )
-
-
-def _source_digest(plan: Plan) -> Digest:
-    former = plan.request.restart or plan.request.like
-    assert former is not None
-    assert former.source is not None
-    return former.source.tree
-
-
-def _local_closure(plan: Plan) -> list[str]:
-    """Name what a script outside any project needs of its neighbours: the modules it imports."""
-    if plan.script is None:
-        return []
-    root = plan.root.path
-    wanted = {plan.script.split("/")[0]}
-    waiting = [plan.script]
-    while waiting:
-        try:
-            tree = ast.parse(read_file(f"{root}/{waiting.pop()}"))
-        except (OSError, SyntaxError, ValueError):
-            continue
-        for node in ast.walk(tree):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module]
-            for name in names:
-                first = name.split(".")[0]
-                if os.path.isfile(f"{root}/{first}.py") and f"{first}.py" not in wanted:
-                    wanted.add(f"{first}.py")
-                    waiting.append(f"{first}.py")
-                elif os.path.isfile(f"{root}/{first}/__init__.py"):
-                    wanted.add(first)
-    return sorted(wanted)
-
-
-def _peak_of_children() -> int:
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+        self.warnings.append(Remark(code=code, message=printable(message)))
 
 
 def _now() -> datetime:

@@ -11,7 +11,8 @@ import click
 
 from reenact.actions.context import Context
 from reenact.actions.plan import Plan, RunRequest, plan_run
-from reenact.actions.run import Finished, look_at_tree, start_and_watch
+from reenact.actions.project_tree import look_at_tree
+from reenact.actions.run import Finished, start_and_watch
 from reenact.cli.output import print_json, say, show_duration, show_value, style
 from reenact.errors import UsageError
 from reenact.model.record import flag_to_json, to_json

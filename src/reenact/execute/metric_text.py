@@ -368,10 +368,13 @@ class LineMetrics:
     def _shape(self, parts: list[str]) -> _Shape:
         """Return how numbers are read in a text that is cut into what stands between them.
 
-        That depends on the text between them and on which are integers and fractions. A program
-        prints few shapes of lines, so that nearly all are known.
+        That depends on the text between them and on which are integers, fractions and decimals. A
+        program prints few shapes of lines, so that nearly all are known.
         """
-        kinds = ["i" if number.isdigit() else "/" in number for number in parts[1::2]]
+        kinds = [
+            "i" if number.isdigit() else "/" if "/" in number else "." in number
+            for number in parts[1::2]
+        ]
         key = (*parts[::2], *kinds)
         shape = self._shapes.get(key)
         if shape is None:
@@ -723,7 +726,7 @@ def _is_list_of_pairs(rules: list[tuple[Rule, str]], parts: list[str]) -> bool:
     pairs = [index for index, (rule, _) in enumerate(rules) if rule is Rule.BLANK]
     return (
         len(pairs) > 1
-        and not any(parts[2 * index + 1].isdigit() for index in pairs)
+        and all("." in parts[2 * index + 1] for index in pairs)
         and not any(character.isalpha() for character in parts[-1])
     )
 

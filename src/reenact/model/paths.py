@@ -27,3 +27,15 @@ def text_to_path(text: str) -> str:
         lambda m: b"\\" if m[1] == b"\\" else bytes([int(m[1][1:], 16)]), text.encode()
     )
     return os.fsdecode(raw)
+
+
+def printable(text: str) -> str:
+    r"""Return any text of the system for a record; bytes that are not UTF-8 become `\xNN`.
+
+    Unlike a path's spelling it is for reading: nothing leads back from it.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(text).decode("utf-8", "backslashreplace")
+    return text

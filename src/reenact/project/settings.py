@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reenact.errors import BadFlagValue, UnknownFlag, UsageError
-from reenact.model.flags import Flag, FlagSet, FlagValue, Subcommand
+from reenact.model.flags import Action, Flag, FlagSet, FlagValue, Option, Subcommand
 from reenact.project.flag_text import check_value, nearest, parse_value
 
 _LISTED = 40
@@ -80,12 +80,27 @@ def _hint(flags: FlagSet, name: str) -> str:
     if not flags.flags:
         return "it has no flags that could be found"
     names = [flag.name for flag in flags.flags]
+    for flag in flags.flags:
+        if _says_no(flag, name):
+            return f"did you mean `{flag.name}=no`? flags are: {_listed(names)}"
     spellings = {alias: flag.name for flag in flags.flags for alias in (flag.name, *flag.aliases)}
     close = nearest(name, spellings)
-    listed = ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
     if close is None:
-        return f"flags are: {listed}"
-    return f"did you mean `{spellings[close]}`? flags are: {listed}"
+        return f"flags are: {_listed(names)}"
+    return f"did you mean `{spellings[close]}`? flags are: {_listed(names)}"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (", …" if len(names) > _LISTED else "")
+
+
+def _says_no(flag: Flag, name: str) -> bool:
+    """Tell whether a name is that of the option that sets the flag to no (`no-cuda`)."""
+    binding = flag.binding
+    if not isinstance(binding, Option):
+        return False
+    no = binding.option if binding.action is Action.STORE_FALSE else binding.negative
+    return no is not None and no.lstrip("-").replace("_", "-") == name.replace("_", "-")
 
 
 def _with_defaults(flags: FlagSet, given: Mapping[str, FlagValue]) -> dict[str, FlagValue]:

@@ -47,6 +47,7 @@ CHECK_ALL = 20_000
 _SCHEMA_VERSION = 1
 _BUSY_S = 5.0
 _BATCH = 500
+_PAGE_BYTES = 4096
 _ROUNDS = 3
 _RACY_NS = 2_000_000_000
 """Files changed so recently may change again without a new time: clocks of file systems are coarse."""
@@ -326,8 +327,12 @@ class Index:
             refusal = sqlite3.OperationalError(str(error))
             refusal.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
             raise refusal from error
+        if os.path.exists(path) and os.path.getsize(path) % _PAGE_BYTES:
+            # SQLite would take the end of a torn page for zeros, and its rows for absent.
+            raise sqlite3.DatabaseError("the index ends within a page")
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
         self._stack.callback(connection.close)
+        connection.execute(f"pragma page_size = {_PAGE_BYTES}")
         connection.execute("pragma synchronous = normal")
         connection.execute("pragma cache_size = -65536")
         connection.execute("pragma wal_autocheckpoint = 8000")

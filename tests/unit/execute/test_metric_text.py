@@ -207,6 +207,8 @@ NOTHING = [
     "Saving checkpoint at step 100",
     "step 100 of 2000",
     "This is a long sentence about the final results: 5",
+    "a nan b inf",
+    "x 3 y 4",
     "[LightGBM] [Info] Start training from score 0.5",
     "loss: N/A",
     "loss: none",
@@ -447,9 +449,9 @@ def test_names_are_limited_in_number() -> None:
 def test_bytes_that_are_not_utf_8_do_no_harm() -> None:
     metrics = LineMetrics()
 
-    points = metrics.feed(b"\xff\xfe loss: 0.5\nf\xfcnf: 5\n", T)
+    points = metrics.feed(b"\xff\xfe | loss: 0.5\nf\xfcnf: 5\n", T)
 
-    assert [(point.name, point.value) for point in points] == [("loss", 0.5), ("f�nf", 5.0)]
+    assert [(point.name, point.value) for point in points] == [("loss", 0.5), ("f\ufffdnf", 5.0)]
 
 
 @pytest.mark.parametrize(

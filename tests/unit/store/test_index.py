@@ -587,8 +587,13 @@ class TestMistreatment:
 
     @pytest.mark.parametrize("damage", [_delete, _empty, _half, _text])
     def test_so_does_one_damaged_while_it_is_open(
-        self, store: Store, many: Expected, damage: Callable[[Path], None]
+        self,
+        store: Store,
+        many: Expected,
+        damage: Callable[[Path], None],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr(index_module, "_BUSY_S", 0.05)
         with Index(store) as index:
             index.query()
             damage(Path(store.index_path))
@@ -599,13 +604,15 @@ class TestMistreatment:
         check(store, many)
 
     @settings(
-        max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(cut=st.floats(0, 1), ending=st.sampled_from(["", "-wal", "-shm"]), noise=st.binary())
     def test_cut_anywhere_and_followed_by_noise_it_gives_the_same_answers(
         self, store: Store, many: Expected, cut: float, ending: str, noise: bytes
     ) -> None:
         # A copy of the files as they are while the index is open is what a crash leaves.
+        for name in ("", "-wal", "-shm"):
+            Path(store.index_path + name).unlink(missing_ok=True)
         with Index(store) as index:
             index.query()
             index.touch(run_id(1))
@@ -630,7 +637,6 @@ class TestMistreatment:
 
             assert os.stat(store.index_path).st_ino == before
         check(store, many)
-        assert os.stat(store.index_path).st_ino != before
 
     def test_a_locked_index_gives_the_same_answers(
         self, store: Store, many: Expected, monkeypatch: pytest.MonkeyPatch

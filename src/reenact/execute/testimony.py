@@ -1,0 +1,148 @@
+"""What a run's processes and files tell of it: the probe's lines, inputs, outputs, time used."""
+
+from __future__ import annotations
+
+import ast
+import os
+import resource
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from reenact.model.environment import PythonFacts
+from reenact.model.paths import path_to_text, printable
+from reenact.model.run import File, Process, Usage
+from reenact.model.secrets import redact_argv
+from reenact.store.blobs import digest_file
+from reenact.store.files import read_file
+
+PROCESSES_FILE = "processes"
+READS_FILE = "reads"
+MANY_PROCESSES = 200
+"""More than these are not listed one by one in a record."""
+
+_LONG = 500
+
+
+def read_hellos(directory: str) -> list[dict[str, Any]]:
+    """Return what the probe in each Python process said when it started.
+
+    Args:
+        directory: the run's `.reenact/`.
+    """
+    return [h for h in _read_literals(f"{directory}/{PROCESSES_FILE}") if isinstance(h, dict)]
+
+
+def python_facts(hellos: Iterable[dict[str, Any]]) -> PythonFacts | None:
+    """Return what the first interpreter said of itself; None where there was none."""
+    names = PythonFacts.__struct_fields__
+    for hello in hellos:
+        if hello.get("kind") == "start":
+            facts = {name: hello[name] for name in names if name in hello}
+            facts["path"] = tuple(facts.get("path", ()))
+            return msgspec.convert(facts, PythonFacts)
+    return None
+
+
+def processes(hellos: Iterable[dict[str, Any]]) -> tuple[Process, ...]:
+    """Return the first Python processes of a run for its record."""
+    found = []
+    for hello in hellos:
+        argv = redact_argv(map(printable, hello.get("argv", ())))
+        executable = hello.get("executable")
+        found.append(
+            Process(
+                pid=hello["pid"],
+                parent_pid=hello["parent_pid"],
+                started_ns=hello["started_ns"],
+                kind=hello["kind"],
+                python=hello.get("version"),
+                executable=None if executable is None else printable(executable),
+                argv=tuple(word[:_LONG] for word in argv),
+            )
+        )
+        if len(found) == MANY_PROCESSES:
+            break
+    return tuple(found)
+
+
+def read_inputs(directory: str, project: str) -> tuple[File, ...]:
+    """Describe the project's files that Python opened for reading through links.
+
+    Args:
+        directory: the run's `.reenact/`.
+        project: the project's root.
+    """
+    paths = {p for p in _read_literals(f"{directory}/{READS_FILE}") if isinstance(p, str)}
+    inputs = []
+    for path in sorted(paths):
+        source = f"{project}/{path}"
+        if os.path.isfile(source):
+            inputs.append(_describe_input(source, path))
+    return tuple(inputs)
+
+
+def describe_output(directory: str, path: str, *, absolute: bool = False) -> File:
+    """Describe a file that a run left behind.
+
+    Args:
+        directory: what `path` is relative to.
+        path: of the file.
+        absolute: record the absolute path.
+    """
+    full = f"{directory}/{path}"
+    text = path_to_text(full if absolute else path)
+    try:
+        if os.path.islink(full):
+            return File(path=text, target=path_to_text(os.readlink(full)))
+        if not os.path.isfile(full):
+            return File(path=text, reason="neither a file nor a link")
+        digest, size = digest_file(full)
+    except OSError as error:
+        return File(path=text, reason=error.strerror)
+    return File(path=text, size_bytes=size, digest=digest)
+
+
+def usage_of_children(sampled: Usage | None, before: resource.struct_rusage) -> Usage:
+    """Return what the processes used that have ended since `before`, joined with samples of them.
+
+    Args:
+        sampled: what the sampler saw while they ran.
+        before: the system's count before they started.
+    """
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    peak = after.ru_maxrss if sys.platform == "darwin" else after.ru_maxrss * 1024
+    usage = sampled or Usage()
+    return msgspec.structs.replace(
+        usage,
+        cpu_user_s=round(after.ru_utime - before.ru_utime, 6),
+        cpu_system_s=round(after.ru_stime - before.ru_stime, 6),
+        max_memory_bytes=max(usage.max_memory_bytes or 0, peak) or None,
+    )
+
+
+def _describe_input(source: str, path: str) -> File:
+    text = path_to_text(path)
+    try:
+        mtime_ns = os.stat(source).st_mtime_ns
+        digest, size = digest_file(source)
+    except OSError as error:
+        return File(path=text, reason=error.strerror)
+    return File(path=text, size_bytes=size, digest=digest, mtime_ns=mtime_ns)
+
+
+def _read_literals(path: str) -> list[Any]:
+    """Read a file of Python literals, one a line; a torn or strange line is left out."""
+    try:
+        data = read_file(path)
+    except OSError:
+        return []
+    values = []
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        try:
+            values.append(ast.literal_eval(line))
+        except (ValueError, SyntaxError):
+            continue
+    return values
