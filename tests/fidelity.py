@@ -1,8 +1,7 @@
 """Run one project twice, with plain `python` and with `reenact run`, and tell what came of each.
 
-Each run gets a fresh copy of the project. In everything that is compared, the directory that the
-script ran in is written `<here>` and the project that it belongs to `<project>`, which for plain
-Python are the same, so both become `<here>`.
+Each run gets a fresh copy of the project. In everything that is compared, the project's directory
+and the run's directory, which stands for it, are both written `<here>`.
 """
 
 from __future__ import annotations
@@ -157,7 +156,9 @@ def run_both(
     before = read_tree(world.project)
     done = _run(ours, world, cwd, stdin)
     touched = changes(before, read_tree(world.project))
-    as_recorded = _outcome(done, changes({}, read_tree(world.run_directory)), world)
+    directories: Tree = {path: "" for path, content in before.items() if content == ""}
+    made = {p: c for p, c in read_tree(world.run_directory).items() if directories.get(p) != c}
+    as_recorded = _outcome(done, made, world)
     return Both(as_plain, as_recorded, touched, world)
 
 

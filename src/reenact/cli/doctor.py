@@ -9,7 +9,7 @@ import click
 from reenact.actions.context import Context
 from reenact.actions.doctor import examine, explain_output, say_rule
 from reenact.actions.find import find_run
-from reenact.cli.options import as_json
+from reenact.cli.options import as_json, one_run
 from reenact.cli.output import print_json, print_table
 from reenact.errors import EXIT_FAILED, EXIT_OK
 
@@ -25,7 +25,7 @@ Examples:
   reenact doctor @latest --json
 """,
 )
-@click.argument("run", default="@latest")
+@one_run
 @click.option("--lines", is_flag=True, help="Explain which numbers in the output are metrics.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=_LINES, help="Lines at most.")
 @as_json

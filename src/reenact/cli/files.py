@@ -13,12 +13,11 @@ import click
 from reenact.actions.context import Context
 from reenact.actions.files import RunFile, find_file, list_files
 from reenact.actions.find import find_run
-from reenact.cli.options import as_json
+from reenact.cli.options import as_json, complete_run, one_run
 from reenact.cli.output import print_json, print_table, show_size
 from reenact.errors import ReenactError
 from reenact.model.paths import text_to_path
 
-_run = click.argument("run", default="@latest")
 _ROLES = ("output", "input", "source")
 
 
@@ -31,7 +30,7 @@ Examples:
   reenact ls @best:acc --all --json
 """,
 )
-@_run
+@one_run
 @click.argument("patterns", nargs=-1)
 @click.option("-a", "--all", "everything", is_flag=True, help="Outputs, inputs and source.")
 @click.option("-s", "--source", is_flag=True, help="The source that it ran from.")
@@ -69,7 +68,7 @@ Examples:
   reenact cat @best:acc metrics.json | jq .
 """,
 )
-@click.argument("run")
+@click.argument("run", shell_complete=complete_run)
 @click.argument("path")
 @as_json
 @click.pass_obj
@@ -100,7 +99,7 @@ Examples:
   python -c "..." "$(reenact path @best:acc model.joblib)"
 """,
 )
-@_run
+@one_run
 @click.argument("path", required=False)
 @as_json
 @click.pass_obj
@@ -122,7 +121,7 @@ Examples:
   reenact open @latest --with "code -n"
 """,
 )
-@_run
+@one_run
 @click.argument("path", required=False)
 @click.option("-w", "--with", "program", metavar="PROGRAM", help="Open with this program.")
 @click.option("--shell", is_flag=True, help="Start a shell in the run's directory.")

@@ -11,7 +11,7 @@ import click
 
 from reenact.actions.context import Context
 from reenact.actions.find import find_run
-from reenact.cli.options import as_json
+from reenact.cli.options import as_json, one_run
 from reenact.model.record import to_json
 from reenact.model.run import Status
 from reenact.store.output_log import STDERR, STDOUT, Piece, output_size, read_output
@@ -29,7 +29,7 @@ Examples:
   reenact log 3f2a --stderr --times
 """,
 )
-@click.argument("run", default="@latest")
+@one_run
 @click.option("-F", "--follow", is_flag=True, help="Go on until the run ends.")
 @click.option("--stdout", "only_out", is_flag=True, help="Standard output only.")
 @click.option("--stderr", "only_err", is_flag=True, help="Standard error only.")

@@ -12,6 +12,44 @@ from reenact.model.identity import RunId
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_COMPLETIONS = 50
+
+
+def complete_run(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a run: an id of eight digits, a label, `@latest`."""
+    from reenact.errors import ReenactError
+
+    try:
+        from reenact.actions.find import list_runs
+
+        runs = list_runs(Context(store=ctx.find_root().params.get("home")), limit=_COMPLETIONS)
+    except ReenactError:
+        return []
+    names = ["@latest", *(run.id[:8] for run in runs), *(run.label for run in runs if run.label)]
+    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+
+
+def complete_operation(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Complete what stands after `run`: a script, then its flags with `=`."""
+    import os
+
+    from reenact.errors import ReenactError
+
+    words = [word for word in ctx.params.get("words") or () if "=" not in word]
+    if not words:
+        names = sorted(name for name in os.listdir() if name.endswith(".py"))
+        return [name for name in names if name.startswith(incomplete)]
+    from reenact.actions.operation_help import describe_operation
+
+    try:
+        found = describe_operation(Context(), words[0])
+    except ReenactError:
+        return []
+    return [f"{f.name}=" for f in found.flags.flags if f.name.startswith(incomplete)]
+
+
+one_run = click.argument("run", default="@latest", shell_complete=complete_run)
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 all_projects = click.option("-a", "--all", "all_projects", is_flag=True, help="Of all projects.")
@@ -19,13 +57,15 @@ filter_text = click.option(
     "-f", "--filter", "filter_text", metavar="EXPR", help="Runs that match, e.g. `acc > 0.9`."
 )
 
+_many_runs = click.argument("runs", metavar="[RUN]...", nargs=-1, shell_complete=complete_run)
+
 
 def chosen_runs(function: F) -> F:
     """Let a command act on runs that are named, that match a filter, or both."""
     for decorate in (
         all_projects,
         filter_text,
-        click.argument("runs", metavar="[RUN]...", nargs=-1),
+        _many_runs,
     ):
         function = decorate(function)
     return function

@@ -13,6 +13,7 @@ from reenact.actions.context import Context
 from reenact.actions.plan import Plan, RunRequest, plan_run
 from reenact.actions.project_tree import look_at_tree
 from reenact.actions.run import Finished, start_and_watch
+from reenact.cli.options import complete_operation
 from reenact.cli.output import print_json, say, show_duration, show_value, style
 from reenact.errors import UsageError
 from reenact.model.record import flag_to_json, to_json
@@ -45,7 +46,9 @@ Examples:
   reenact run lr=0.1 -- Rscript train.R --lr {lr}
 """,
 )
-@click.argument("words", metavar="[OP] [FLAG=VALUE]...", nargs=-1)
+@click.argument(
+    "words", metavar="[OP] [FLAG=VALUE]...", nargs=-1, shell_complete=complete_operation
+)
 @click.option("-m", "module", metavar="MODULE", help="Run a module, as `python -m` does.")
 @click.option("-l", "--label", help="Label of the run.")
 @click.option("-t", "--tag", "tags", multiple=True, help="Tag of the run; repeatable.")

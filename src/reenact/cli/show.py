@@ -10,7 +10,7 @@ import click
 from reenact.actions.context import Context
 from reenact.actions.find import find_run
 from reenact.actions.show import Details, describe
-from reenact.cli.options import as_json
+from reenact.cli.options import as_json, one_run
 from reenact.cli.output import (
     print_json,
     show_duration,
@@ -35,7 +35,7 @@ Examples:
   reenact show @best:acc --json
 """,
 )
-@click.argument("run", default="@latest")
+@one_run
 @click.option("--packages", is_flag=True, help="List every package.")
 @as_json
 @click.pass_obj
