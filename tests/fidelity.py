@@ -79,7 +79,12 @@ class World:
         lay_out(self.project, files)
 
     def start(
-        self, command: Sequence[str], *, cwd: str = ".", python: str | None = None, **options: object
+        self,
+        command: Sequence[str],
+        *,
+        cwd: str = ".",
+        python: str | None = None,
+        **options: object,
     ) -> subprocess.Popen[bytes]:
         """Start `reenact run COMMAND` without waiting for it; options are those of Popen."""
         words = self.words(command, python=python)
@@ -111,7 +116,12 @@ class World:
         """Return what the run's record has of a stream of its output."""
         words = [sys.executable, "-m", "reenact", "log", f"--{stream}", RUN_ID]
         done = subprocess.run(
-            words, cwd=self.project, env=self.env, capture_output=True, timeout=PATIENCE_S, check=True
+            words,
+            cwd=self.project,
+            env=self.env,
+            capture_output=True,
+            timeout=PATIENCE_S,
+            check=True,
         )
         return done.stdout
 
@@ -145,7 +155,9 @@ def run_both(
     plain = World(tmp_path / "plain", {**files, **(plain_files or {})}, env)
     world = World(tmp_path / "recorded", files, env)
     for one in (plain, world):
-        one.env = {name: value.replace("{project}", str(one.project)) for name, value in one.env.items()}
+        one.env = {
+            name: value.replace("{project}", str(one.project)) for name, value in one.env.items()
+        }
         if prepare is not None:
             prepare(one.project)
     ours = world.words(command if recorded is None else recorded, python=python)
@@ -231,7 +243,7 @@ def _run(
     return subprocess.run(
         words,
         cwd=world.project / cwd,
-        env=world.env,
+        env={**world.env, "PWD": os.path.normpath(world.project / cwd)},
         input=stdin,
         stdin=subprocess.DEVNULL if stdin is None else None,
         capture_output=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -38,12 +39,6 @@ _SELF = """
 """
 
 
-def _without_probe(data: bytes) -> bytes:
-    return data.replace(b'\n  "_reenact_probe"\n ', b"").replace(
-        b'\n  "_reenact_probe",\n  "sitecustomize"\n ', b'\n  "sitecustomize"\n '
-    )
-
-
 @pytest.mark.parametrize("python", interpreters(), ids=lambda path: Path(path).name)
 @pytest.mark.parametrize("command", [("train.py", "--x", "1 2"), ("-m", "train", "a")])
 def test_a_script_sees_itself_as_under_plain_python(
@@ -53,11 +48,18 @@ def test_a_script_sees_itself_as_under_plain_python(
 
     both = run_both(tmp_path, {"train.py": _SELF}, *command, recorded=after, python=python)
 
-    assert _without_probe(both.recorded.stdout) == _without_probe(both.plain.stdout)
+    recorded, plain = json.loads(both.recorded.stdout), json.loads(both.plain.stdout)
+    assert set(recorded.pop("modules")) - set(plain.pop("modules")) <= {
+        "_reenact_probe",
+        "sitecustomize",
+    }
+    assert recorded == plain
     assert both.recorded.stderr == both.plain.stderr == b""
 
 
-@pytest.mark.parametrize("spelling", ["train.py", "./train.py", "sub/../train.py", "{project}/train.py"])
+@pytest.mark.parametrize(
+    "spelling", ["train.py", "./train.py", "sub/../train.py", "{project}/train.py"]
+)
 def test_the_file_of_a_script_has_the_form_in_which_it_was_named(
     tmp_path: Path, spelling: str
 ) -> None:
@@ -154,7 +156,6 @@ def test_arguments_reach_argparse_as_typed(tmp_path: Path) -> None:
 def test_a_rewritten_global_is_all_that_changes(tmp_path: Path) -> None:
     script = """
         import linecache, sys, traceback
-        lr, layers, name = None, None, None
         lr = 0.1
         layers = (
             64,  # first
@@ -183,7 +184,7 @@ def test_a_rewritten_global_is_all_that_changes(tmp_path: Path) -> None:
     )
 
     assert both.recorded == both.plain
-    assert b"line 13" in both.plain.stderr
+    assert b"line 12" in both.plain.stderr
 
 
 def test_a_script_that_reads_its_own_globals_file_runs(tmp_path: Path) -> None:
@@ -497,14 +498,22 @@ def test_every_byte_of_output_passes_unchanged_and_is_stored(tmp_path: Path, wri
 def test_what_is_piped_in_reaches_the_script(tmp_path: Path) -> None:
     script = """
         import sys
-        print(input("name? "))
-        print(sys.stdin.buffer.read(), sys.stdin.isatty())
+        print(sys.stdin.buffer.readline(), sys.stdin.isatty())
+        print(sys.stdin.buffer.read())
     """
 
     both = run_both(tmp_path, {"train.py": script}, "train.py", stdin=b"Ada\n\xff\0rest")
 
     assert both.recorded == both.plain
-    assert both.plain.stdout == b"name? Ada\nb'\\xff\\x00rest' False\n"
+    assert both.plain.stdout == b"b'Ada\\n' False\nb'\\xff\\x00rest'\n"
+
+
+def test_input_reads_line_by_line(tmp_path: Path) -> None:
+    script = "print([input('name? '), input()])"
+
+    both = run_both(tmp_path, {"train.py": script}, "train.py", stdin=b"Ada\nGrace")
+
+    assert both.recorded == both.plain
 
 
 def test_input_at_the_end_of_a_file_fails_as_ever(tmp_path: Path) -> None:
@@ -537,19 +546,27 @@ def test_a_standard_stream_that_is_closed_spoils_nothing(tmp_path: Path, closed:
 
 
 def test_a_reader_that_has_seen_enough_is_felt_by_the_script(tmp_path: Path) -> None:
-    script = "import itertools\nfor i in itertools.count():\n    print(i)\n"
+    script = "import itertools, sys\nfor i in itertools.count():\n    print(i, flush=True)\n"
     world = World(tmp_path, {"train.py": script})
-    child = world.start(["train.py"])
-    assert child.stdout is not None
-    assert child.stderr is not None
+    ends = []
+    for words in ([sys.executable, "train.py"], world.words(["train.py"])):
+        child = subprocess.Popen(
+            words,
+            cwd=world.project,
+            env=world.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        assert child.stdout.read(10) == b"0\n1\n2\n3\n4\n"
+        child.stdout.close()
+        assert child.stderr is not None
+        errors = child.stderr.read().replace(os.fsencode(world.run_directory), b"<here>")
+        child.stderr.close()
+        ends.append((child.wait(30), errors.replace(os.fsencode(world.project), b"<here>")))
 
-    first = child.stdout.read(10)
-    child.stdout.close()
-
-    assert first == b"0\n1\n2\n3\n4\n"
-    assert child.wait(30) == 1
-    assert b"BrokenPipeError" in child.stderr.read()
-    child.stderr.close()
+    assert ends[1] == ends[0]
+    assert b"BrokenPipeError" in ends[0][1]
 
 
 def test_a_line_printed_just_before_a_kill_is_stored(tmp_path: Path) -> None:
@@ -606,11 +623,11 @@ def _both_agree(both: Both) -> None:
         "os.chmod('data/a.csv', 0o600); print(oct(os.stat('data/a.csv').st_mode))",
         "subprocess.run([sys.executable, '-c', \"open('data/a.csv', 'a').write('c')\"])",
         "print(open(__file__).read()); open('linked.csv', 'a').write('via link')",
-        "print(sorted(os.listdir('.')), sorted(os.listdir('data')), os.listdir('empty'))",
+        "print(sorted(os.listdir('data')), os.listdir('empty'), os.path.islink('linked.csv'))",
         "print(open(os.path.join(os.path.dirname(__file__), 'data/a.csv')).read())",
         "print(open(os.path.abspath('data/a.csv')).read(), os.path.getsize('data/a.csv'))",
         "import glob; print(sorted(glob.glob('**/*', recursive=True)))",
-        "print([sorted((d, sorted(s), sorted(f)) for d, s, f in os.walk('.'))])",
+        "print([sorted((d, sorted(s), sorted(f)) for d, s, f in os.walk('data'))])",
         "import pathlib; print(sorted(map(str, pathlib.Path().rglob('*.csv'))))",
     ],
 )
@@ -628,3 +645,306 @@ def test_files_are_read_and_written_as_under_plain_python(tmp_path: Path, script
     }
 
     _both_agree(run_both(tmp_path, files, "train.py"))
+
+
+def test_the_only_thing_more_in_a_listing_is_the_record(tmp_path: Path) -> None:
+    files = {"train.py": "import os; print(*sorted(os.listdir()))", "a": "", ".b": "", "c/": None}
+
+    both = run_both(tmp_path, files, "train.py")
+
+    assert both.plain.stdout == b".b a c train.py\n"
+    assert both.recorded.stdout == b".b .reenact a c train.py\n"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "os.remove('data/a.csv'); os.unlink('conf.yaml')",
+        "shutil.rmtree('data')",
+        "shutil.rmtree('empty'); os.remove('helper.py')",
+        "os.rename('data/a.csv', 'data/c.csv'); print(open('data/c.csv').read())",
+        "os.rename('data', 'moved'); print(sorted(os.listdir('moved')))",
+        "shutil.move('data/a.csv', 'out.csv'); open('out.csv', 'a').write('x')",
+        "os.rename('helper.py', 'other.py'); import other; print(other.x)",
+        "os.replace('conf.yaml', 'data/a.csv')",
+        "shutil.rmtree('data'); os.mkdir('data'); open('data/n.csv', 'w').write('n')",
+    ],
+)
+def test_what_a_script_removes_or_moves_stays_in_the_project(tmp_path: Path, script: str) -> None:
+    tell = (
+        "print([sorted((d, sorted(s), sorted(f))) for d, s, f in os.walk('.') if '.reen' not in d])"
+    )
+    files = {
+        "train.py": f"""
+            import os, shutil, sys
+            {script}
+            for d, s, f in sorted(os.walk('.')):
+                if '.reenact' not in d:
+                    print(d, sorted(set(s) - {{'.reenact'}}), sorted(f))
+        """,
+        "helper.py": "x = 1\n",
+        "conf.yaml": "a: 1\n",
+        "data/a.csv": "1,2\n",
+        "data/b.csv": "3,4\n",
+        "empty/": None,
+    }
+
+    both = run_both(tmp_path, files, "train.py")
+
+    assert both.recorded[:3] == both.plain[:3]
+    assert both.touched == {}
+    kept = {path: text for path, text in both.plain.made.items() if text != "gone"}
+    assert {path: text for path, text in both.recorded.made.items() if path in kept} == kept
+
+
+def test_numpy_saves_over_a_file_of_the_project(tmp_path: Path) -> None:
+    pytest.importorskip("numpy")
+    script = """
+        import numpy as np
+        w = np.load("data/w.npy")
+        np.save("data/w.npy", w + 1)
+        np.savez("data/more.npz", w=w)
+        np.savetxt("data/w.csv", w)
+        m = np.lib.format.open_memmap("data/m.npy", "r+")
+        m[:] = 7
+        m.flush()
+    """
+
+    def prepare(project: Path) -> None:
+        import numpy as np
+
+        (project / "data").mkdir()
+        np.save(project / "data/w.npy", np.arange(3.0))
+        np.save(project / "data/m.npy", np.zeros(3))
+        (project / "data/w.csv").write_text("old")
+
+    both = run_both(tmp_path, {"train.py": script}, "train.py", prepare=prepare)
+
+    both.plain.made.pop("data/more.npz")
+    assert both.recorded.made.pop("data/more.npz")
+    _both_agree(both)
+
+
+def test_a_directory_of_thousands_of_files_is_written_into(tmp_path: Path) -> None:
+    script = """
+        import os, pathlib, shutil
+        print(len(os.listdir("data/many")), open("data/many/7.txt").read())
+        open("data/many/8.txt", "a").write("more")
+        open("data/many/new.txt", "w").write("new")
+        os.makedirs("data/many/sub", exist_ok=True)
+        open("data/many/sub/x.txt", "w").write("x")
+        print(len(os.listdir("data/many")), open("data/many/7.txt").read())
+        shutil.rmtree("data/other")
+        print(os.listdir("data"))
+    """
+
+    def prepare(project: Path) -> None:
+        for name in ("many", "other"):
+            directory = project / "data" / name
+            directory.mkdir(parents=True)
+            for i in range(3000):
+                (directory / f"{i}.txt").write_text(str(i))
+        (project / "data/notes.py").write_text("")
+
+    both = run_both(tmp_path, {"train.py": script}, "train.py", prepare=prepare)
+
+    assert both.recorded[:3] == both.plain[:3]
+    assert both.touched == {}
+    assert both.recorded.made["data/many/8.txt"] == b"8more"
+    assert both.recorded.made["data/many/new.txt"] == b"new"
+    assert both.recorded.made["data/many/sub/x.txt"] == b"x"
+
+
+@pytest.mark.parametrize(
+    "walk",
+    [
+        "sum(len(f) for d, s, f in os.walk('data'))",
+        "len(list(pathlib.Path('.').rglob('*.txt')))",
+        "len(list(pathlib.Path('data').glob('many/*.txt')))",
+        "len(glob.glob('**/*.txt', recursive=True))",
+        "[e.name for e in os.scandir('data') if e.is_dir(follow_symlinks=False)]",
+    ],
+)
+def test_a_walk_finds_the_files_of_a_directory_of_thousands(tmp_path: Path, walk: str) -> None:
+    def prepare(project: Path) -> None:
+        directory = project / "data" / "many"
+        directory.mkdir(parents=True)
+        (project / "data/notes.py").write_text("")
+        for i in range(2500):
+            (directory / f"{i}.txt").write_bytes(b"")
+
+    script = f"import glob, os, pathlib\nprint({walk})\n"
+
+    _both_agree(run_both(tmp_path, {"train.py": script}, "train.py", prepare=prepare))
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "print(open('current/a.csv').read(), os.readlink('current'), os.readlink('up/to.csv'))",
+        "open('current/a.csv', 'a').write('more')",
+        "open('current/new.csv', 'w').write('new')",
+        "open('up/to.csv', 'a').write('more')",
+        "open('code_link.py', 'a').write('# more')",
+        "print(os.path.exists('broken'), os.path.lexists('broken'))",
+        "open('broken', 'w').write('made')",
+        "os.remove('up/to.csv'); open('up/to.csv', 'w').write('own')",
+        "os.remove('current'); os.mkdir('current'); open('current/f', 'w').write('1')",
+        "import code_link, helper; print(code_link.x, helper.x)",
+        "print(open('outside/f.txt').read()); open('outside/f.txt', 'a').write('more')",
+        "open('outside/new.txt', 'w').write('new')",
+    ],
+)
+def test_symbolic_links_of_the_project_lead_where_they_led(tmp_path: Path, script: str) -> None:
+    files = {
+        "train.py": f"import os\n{script}\n",
+        "helper.py": "x = 1\n",
+        "code_link.py": Link("helper.py"),
+        "data/v1/a.csv": "1,2\n",
+        "current": Link("data/v1"),
+        "up/to.csv": Link("../current/a.csv"),
+        "broken": Link("nowhere.txt"),
+        "outside": Link("../elsewhere"),
+    }
+
+    def prepare(project: Path) -> None:
+        elsewhere = project.parent / "elsewhere"
+        elsewhere.mkdir()
+        (elsewhere / "f.txt").write_text("outside")
+
+    both = run_both(tmp_path, files, "train.py", prepare=prepare)
+
+    assert both.recorded[:3] == both.plain[:3]
+    assert both.touched == {}
+    assert (tmp_path / "recorded/elsewhere/f.txt").read_text() == "outside"
+    for name in ("data/v1/a.csv", "data/v1/new.csv", "helper.py", "nowhere.txt", "current/f"):
+        assert both.recorded.made.get(name) == both.plain.made.get(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b.csv", "new\nline.csv", "quote'\".csv", "ü€.csv", "raw\udcff\udcfe.csv", "-x", "{a}", "*"],
+)
+def test_file_names_of_any_bytes_are_read_and_written(tmp_path: Path, name: str) -> None:
+    files = {
+        "train.py": """
+            import os
+            for d in ("data", "text dir"):
+                for name in sorted(os.listdir(d)):
+                    path = os.path.join(d, name)
+                    print(ascii(path), open(path).read())
+                    open(path, "a").write("more")
+                    open(path + ".new", "w").write("new")
+        """,
+        f"data/{name}": "1\n",
+        f"text dir/{name}": "2\n",
+    }
+
+    both = run_both(tmp_path, files, "train.py")
+
+    _both_agree(both)
+    assert len(both.recorded.made) == 4
+    both.world.reenact("ls")
+    both.world.reenact("show", "--json")
+
+
+# --- modules ---
+
+
+@pytest.mark.parametrize("name", "queue yaml types click random reenact site code token".split())
+def test_a_module_beside_the_script_shadows_what_plain_python_lets_it(
+    tmp_path: Path, name: str
+) -> None:
+    files = {
+        f"{name}.py": "mine = True\nclass Random: pass\ndef choice(x): return x\n",
+        "train.py": f"""
+            import {name}, sys
+            print({name}.__file__, getattr({name}, "mine", False))
+            print(sorted(m for m in sys.modules if m == {name!r}))
+        """,
+    }
+
+    both = run_both(tmp_path, files, "train.py")
+
+    assert both.recorded == both.plain
+
+
+_PACKAGE = {
+    "pack/__init__.py": "NAME = __name__\n",
+    "pack/train.py": """
+        import sys
+        from . import NAME
+        from .deep.model import Net
+        from pack.deep import model
+        lr = 0.1
+        print(NAME, __name__, __package__, __spec__.name, __file__, sys.argv, Net().where, lr)
+        print(model.__file__, sys.path[0])
+    """,
+    "pack/deep/model.py": "class Net:\n    where = __name__\n",
+    "pack/__main__.py": "print('main of', __package__, __file__)\n",
+    "data/a.csv": "1\n",
+}
+
+
+@pytest.mark.parametrize("command", [("-m", "pack.train"), ("-m", "pack"), ("pack",)])
+def test_packages_run_as_they_do(tmp_path: Path, command: tuple[str, ...]) -> None:
+    _both_agree(run_both(tmp_path, _PACKAGE, *command))
+
+
+def test_a_global_of_a_module_is_rewritten(tmp_path: Path) -> None:
+    train = _PACKAGE["pack/train.py"].replace("0.1", "0.5")
+
+    both = run_both(
+        tmp_path,
+        _PACKAGE,
+        *("-m", "pack.train"),
+        recorded=["-m", "pack.train", "lr=0.5"],
+        plain_files={"pack/train.py": train},
+    )
+
+    _both_agree(both)
+
+
+@pytest.mark.parametrize("cwd", [".", "scripts", "scripts/deep"])
+def test_a_script_in_a_subdirectory_runs_from_anywhere(tmp_path: Path, cwd: str) -> None:
+    files = {
+        "pyproject.toml": "",
+        "data/a.csv": "1\n",
+        "scripts/deep/x.txt": "",
+        "scripts/local.py": "y = 2\n",
+        "scripts/train.py": """
+            import os, sys, local
+            here = os.path.dirname(os.path.abspath(__file__))
+            print(open(os.path.join(here, "..", "data", "a.csv")).read(), local.y, sys.argv)
+            print(os.getcwd(), sys.path[0], os.path.exists("../data/a.csv"))
+            open("made.txt", "w").write("made")
+            open(os.path.join(here, "..", "data", "made.csv"), "w").write("made")
+        """,
+    }
+    script = os.path.relpath("scripts/train.py", cwd)
+
+    _both_agree(run_both(tmp_path, files, script, cwd=cwd))
+
+
+def test_a_script_that_asks_git_gets_an_answer(tmp_path: Path) -> None:
+    script = """
+        import subprocess
+        def git(*words):
+            print(subprocess.run(["git", *words], capture_output=True, text=True).stdout)
+        git("log", "--format=%s")
+        git("rev-parse", "--abbrev-ref", "HEAD")
+        git("rev-parse", "--show-toplevel")
+        git("describe", "--always", "--tags")
+        git("status", "--porcelain", "--untracked-files=no")
+    """
+
+    def prepare(project: Path) -> None:
+        git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(project)]
+        subprocess.run([*git, "init", "-q", "-b", "main"], check=True)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", "first"], check=True)
+        subprocess.run([*git, "tag", "v1"], check=True)
+
+    files = {"train.py": script, "data/a.csv": "1", ".gitignore": "*.out\n"}
+
+    _both_agree(run_both(tmp_path, files, "train.py", prepare=prepare))

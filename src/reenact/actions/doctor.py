@@ -9,6 +9,7 @@ from reenact.actions.recover import orphans
 from reenact.actions.show import describe
 from reenact.execute.metric_text import Explanation, LineMetrics, Rule
 from reenact.execute.metric_text import Finding as NumberFinding
+from reenact.execute.recorder import names_never_metrics
 from reenact.model.run import OperationKind, Run, Status
 from reenact.store.output_log import STDOUT, output_size, read_output
 from reenact.store.store import RECORD_DIRECTORY, StoredRun
@@ -65,7 +66,7 @@ def explain_output(stored: StoredRun, *, lines: int) -> list[tuple[str, Explanat
     """
     run = stored.record
     explained: list[tuple[str, Explanation]] = []
-    reader = LineMetrics(frozenset(run.flags))
+    reader = LineMetrics(names_never_metrics(run))
     partial = b""
     for piece in read_output(f"{stored.directory}/{RECORD_DIRECTORY}"):
         if piece.stream != STDOUT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -99,7 +100,11 @@ def _present(directory: str, project: str) -> list[RunFile]:
         full = f"{directory}/{path}"
         if os.path.islink(full) or os.path.lexists(f"{project}/{path}"):
             continue
-        size = os.stat(full).st_size if os.path.isfile(full) else None
+        try:
+            status = os.stat(full)
+        except OSError:
+            continue
+        size = status.st_size if stat.S_ISREG(status.st_mode) else None
         found.append(RunFile("output", path_to_text(path), size, None, full))
     return found
 

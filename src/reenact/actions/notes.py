@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 
 import msgspec
 
 from reenact.actions.context import Context
+from reenact.errors import NotFound
 from reenact.model.identity import RunId
 from reenact.model.run import Notes
 from reenact.store.files import store_errors
@@ -50,6 +52,7 @@ def edit_notes(
 
     Raises:
         NotFound: a run is gone.
+        Damaged: its notes cannot be read.
         StoreUnusable: the store cannot be written.
     """
     store = context.store
@@ -60,7 +63,10 @@ def edit_notes(
         lock.acquire(wait=True)
         try:
             for run_id in runs:
-                before = store.read_run(run_id).notes
+                if not os.path.isdir(store.directory(run_id)):
+                    raise NotFound(f"run {run_id[:8]} is gone")
+                # Notes that cannot be read are refused, not replaced: somebody wrote them.
+                before = store.read_notes(run_id)
                 after = change(before)
                 if after != before:
                     index.touch(run_id)

@@ -14,7 +14,13 @@ import msgspec
 from reenact.errors import ReenactError
 from reenact.execute.metric_file import MetricFileTail
 from reenact.execute.metric_text import LineMetrics
-from reenact.execute.recorder import METRICS_FILE
+from reenact.execute.recorder import (
+    METRICS_FILE,
+    SOURCE_FILE,
+    SOURCE_OUTPUT,
+    names_never_metrics,
+    source_of_events,
+)
 from reenact.execute.stage import sweep_abandoned
 from reenact.execute.testimony import (
     PROCESSES_FILE,
@@ -27,6 +33,7 @@ from reenact.execute.testimony import (
 from reenact.interop.tensorboard import EventDirectoryTail
 from reenact.model.metrics import Point, summarize
 from reenact.model.paths import text_to_path
+from reenact.model.record import decode_run
 from reenact.model.run import File, Remark, Run, Status
 from reenact.snapshot.tree import SourceTree, read_tree
 from reenact.store.files import read_file, remove_if_there
@@ -54,6 +61,9 @@ def recover(store: Store, stored: StoredRun) -> StoredRun:
     except OSError:
         return stored
     try:
+        if not _is_still_open(store, run):
+            lock.release(remove=True)
+            return store.read_run(run.id)
         record_directory = f"{stored.directory}/{RECORD_DIRECTORY}"
         ended = _last_sign_of_life(record_directory)
         _catch_up_metrics(run, stored.directory)
@@ -80,10 +90,17 @@ def recover(store: Store, stored: StoredRun) -> StoredRun:
     return store.read_run(run.id)
 
 
+def _is_still_open(store: Store, run: Run) -> bool:
+    """Tell, under the lock, that nobody has closed the run or run it again since it was read."""
+    try:
+        now = decode_run(read_file(store.record_path(run.id)), where=f"run {run.id[:8]}")
+    except (OSError, ReenactError):
+        return False
+    return now.exit is None and now.ended is None and now.restarts == run.restarts
+
+
 def orphans(run: Run) -> list[int]:
     """Return the processes of a run that live on: they carry its id in their environment."""
-    if run.process_group is None:
-        return []
     mark = f"REENACT_RUN_ID={run.id}".encode()
     found = []
     for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
@@ -113,7 +130,7 @@ def _catch_up_metrics(run: Run, directory: str) -> None:
     record_directory = f"{directory}/{RECORD_DIRECTORY}"
     stored: Counter[str] = Counter(MetricLog(record_directory).counts_by_source())
     writer = MetricWriter(record_directory)
-    exclude = frozenset(run.flags)
+    exclude = names_never_metrics(run)
     lines = {
         STDOUT: LineMetrics(exclude),
         STDERR: LineMetrics(exclude),
@@ -123,14 +140,15 @@ def _catch_up_metrics(run: Run, directory: str) -> None:
     for piece in read_output(record_directory):
         last_ns = piece.time_ns or last_ns
         printed += lines[piece.stream].feed(piece.data, last_ns)
-    for stream in lines.values():
-        printed += stream.finish(last_ns)
-    writer.append(printed[stored["output"] :], "output")
-    from_file = MetricFileTail(f"{record_directory}/{METRICS_FILE}").poll()
-    writer.append(from_file[stored["file"] :], "file")
+    # A line without an end may be half of one: of `loss: 0.12` nobody knows how it went on.
+    writer.append(printed[stored[SOURCE_OUTPUT] :], SOURCE_OUTPUT)
+    file = MetricFileTail(f"{record_directory}/{METRICS_FILE}")
+    from_file = file.poll() + file.finish()
+    writer.append(from_file[stored[SOURCE_FILE] :], SOURCE_FILE)
     if not run.in_place:
-        for source, points in EventDirectoryTail(directory).poll():
-            writer.append(points[stored[source] :], source)
+        for events in EventDirectoryTail(directory).finish():
+            source = source_of_events(events.path)
+            writer.append(events.points[stored[source] :], source)
     writer.close()
 
 

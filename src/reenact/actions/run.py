@@ -15,7 +15,7 @@ from reenact.actions.context import Context
 from reenact.actions.plan import Plan
 from reenact.actions.project_tree import look_at_tree
 from reenact.errors import CannotRun, ReenactError, StoreUnusable
-from reenact.execute.recorder import METRICS_FILE, Recorder
+from reenact.execute.recorder import METRICS_FILE, PointSource, Recorder, names_never_metrics
 from reenact.execute.stage import SourcePool, Stage, close_stage, make_stage
 from reenact.execute.supervise import Child, Command
 from reenact.execute.testimony import (
@@ -206,7 +206,7 @@ class _Execution:
         cwd = self._working_directory()
         self.recorder = Recorder(
             self.record_directory,
-            exclude=frozenset(plan.values),
+            exclude=names_never_metrics(self.run),
             sources=self._event_files(),
         )
         self.child = Child(
@@ -233,14 +233,16 @@ class _Execution:
         self.recorder.watch_process(self.child.pid)
         self._describe_at = time.monotonic() + _SELDOM_S
 
-    def _event_files(self) -> list[Any]:
+    def _event_files(self) -> list[PointSource]:
         from reenact.interop.tensorboard import EventDirectoryTail
 
-        return [] if self.plan.request.in_place else [EventDirectoryTail(self.directory)]
+        return [EventDirectoryTail(self._base(), since_ns=time.time_ns())]
+
+    def _base(self) -> str:
+        return self.plan.root.path if self.plan.request.in_place else self.directory
 
     def _working_directory(self) -> str:
-        base = self.plan.root.path if self.plan.request.in_place else self.directory
-        return os.path.normpath(f"{base}/{self.plan.cwd}")
+        return os.path.normpath(f"{self._base()}/{self.plan.cwd}")
 
     def _environment(self, cwd: str) -> dict[str, str]:
         env = dict(self.plan.env)

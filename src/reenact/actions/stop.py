@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from reenact.actions.context import Context
 from reenact.actions.recover import orphans
 from reenact.actions.run import STOP_MARKER
+from reenact.errors import ReenactError
 from reenact.model.identity import RunId
-from reenact.model.run import Status
-from reenact.store.files import write_atomically
+from reenact.model.run import Run, Status
+from reenact.store.files import store_errors, write_atomically
 from reenact.store.store import StoredRun
 
 _POLL_S = 0.05
@@ -39,11 +40,12 @@ def stop_runs(
         stored = store.read_run(run_id)
         run = stored.run
         if stored.status is Status.RUNNING and run is not None and run.supervisor_pid is not None:
-            write_atomically(store.record_path(run_id, STOP_MARKER), b"", sync=False)
-            _send(run.supervisor_pid, signal.SIGTERM)
+            with store_errors(store.root):
+                write_atomically(store.record_path(run_id, STOP_MARKER), b"", sync=False)
+            _send(run, run.supervisor_pid, signal.SIGTERM)
         elif stored.status is Status.KILLED and run is not None:
             for pid in orphans(run):
-                _send(pid, signal.SIGTERM)
+                _send(run, pid, signal.SIGTERM)
         asked.append(run_id)
     if wait_s is not None:
         deadline = time.monotonic() + wait_s
@@ -55,8 +57,12 @@ def stop_runs(
     return [store.read_run(run_id) for run_id in asked]
 
 
-def _send(pid: int, number: signal.Signals) -> None:
+def _send(run: Run, pid: int, number: signal.Signals) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
         pass
+    except PermissionError:
+        raise ReenactError(
+            f"run {run.id[:8]} belongs to another user", hint="who started it can stop it"
+        ) from None

@@ -3,7 +3,8 @@ r"""Find metrics in lines of text: what a program prints becomes points.
 A number is taken as a metric if it stands alone and has a name in front of it. In this order:
 
 1. Lines end at a newline; a carriage return or backspaces end one that is drawn again. Terminal
-   escapes go. Tracebacks, Python warnings and lines above 64 kB (JSON: 1 MB) are left out.
+   escapes and a time stamp in front go. Tracebacks, Python warnings and lines above 64 kB (JSON:
+   1 MB) are left out.
 2. A line that is a JSON object or a Python dict gives each number in it; nested names are joined
    by `/`. A line `| name | number |` of a table gives that number. All others are read as text:
 3. Arguments of a call or of a printed object, `Adam(lr=0.1)`, are left out; `tensor(0.5)` and
@@ -12,7 +13,7 @@ A number is taken as a metric if it stands alone and has a name in front of it. 
    which is its value. What touches it otherwise (`3.2s`, `12:30:45`, `2.1.0`, `1,234`, `0x1f`,
    `/tmp/3`) makes it part of a word.
 5. Its name is the words directly in front of `:` or `=`, at most six. With only a blank between
-   name and number the line must hold a step, or two such pairs of decimals and nothing after.
+   name and number the line must hold a step, or end in two or more such pairs of decimals.
 6. Not metrics: an integer glued to a colon (`cuda:0`), a percentage that a bar follows, names of
    places, times and versions (`line`, `pid`, `port`, `version`, `eta`, ...), file names, options
    (`--lr=0.1`), flags of the run, and a name's second appearance on the line.
@@ -565,11 +566,12 @@ _MAX_BLANK_WORDS = 3
 _SLOT_LENGTH = 200
 _LEVELS = frozenset("DEBUG INFO NOTICE WARN WARNING ERROR CRITICAL FATAL TRACE SUCCESS".split())
 _PROSE = frozenset(
-    "a after all an and are at by every for from has have in is no of on or per than the to took was "
-    "with".split()
+    "a after all an and are at by every for from has have in is no of on or per than the to took "
+    "was with".split()
 )
 _NOT_METRICS = frozenset(
-    "asctime eta host levelno line lineno pid port ppid progress tid timestamp ts v_num version".split()
+    "asctime eta host levelno line lineno pid port ppid progress tid timestamp ts v_num "
+    "version".split()
 )
 _SETS = frozenset("train training val valid validation test testing eval evaluation dev".split())
 

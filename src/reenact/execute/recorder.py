@@ -7,31 +7,61 @@ The recorder must never be the reason why a run fails. What it cannot write down
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from reenact.execute.metric_file import MetricFileTail
 from reenact.execute.metric_text import LineMetrics
 from reenact.execute.sampler import Sampler
 from reenact.model.metrics import Point, Summarizer, Summary
-from reenact.model.run import Remark, Usage
+from reenact.model.run import Remark, Run, Usage
 from reenact.store.metric_log import MetricWriter
 from reenact.store.output_log import STDERR, STDOUT, OutputWriter
 
 METRICS_FILE = "metrics.lines"
 """Name of the file in `.reenact/` that `$REENACT_METRICS` names."""
 
-_POLL_S = 1.0
-_SOURCE_OUTPUT = "output"
-_SOURCE_FILE = "file"
-_SOURCE_SYSTEM = "system"
+SOURCE_OUTPUT = "output"
+SOURCE_FILE = "file"
+SOURCE_SYSTEM = "system"
+
+_POLL_S = 0.5
+
+
+def names_never_metrics(run: Run) -> frozenset[str]:
+    """Return the names whose printed values are flags and no metrics.
+
+    A script that echoes its command line prints flags. Literals at module level become flags
+    whether anybody means them so or not (`best_acc = 0`): of those only the ones that were set.
+    """
+    return frozenset(run.given if run.operation.flags_kind == "globals" else run.flags)
+
+
+def source_of_events(path: str) -> str:
+    """Name an event file as the source of points."""
+    return f"events:{path}"
+
+
+class Batch(Protocol):
+    """Points that came from one place."""
+
+    @property
+    def path(self) -> str:
+        """Which place: an event file's path in the run directory."""
+
+    @property
+    def points(self) -> list[Point]:
+        """What came, in order."""
 
 
 class PointSource(Protocol):
     """Something beside the output that reports points while the run lasts."""
 
-    def poll(self) -> Iterable[tuple[str, list[Point]]]:
-        """Return what has come since the last call, by source: `events:<path>`."""
+    def poll(self) -> Sequence[Batch]:
+        """Return what has come since the last call."""
+
+    def finish(self) -> Sequence[Batch]:
+        """Return what has come since, when nothing will come any more."""
 
 
 class Recorder:
@@ -44,7 +74,7 @@ class Recorder:
 
         Args:
             directory: the run's `.reenact/`.
-            exclude: names that are never metrics when they are printed: the run's flags.
+            exclude: names that are never metrics when they are printed.
             sources: where else points come from.
         """
         self._output = OutputWriter(directory)
@@ -60,6 +90,8 @@ class Recorder:
         self._poll_at = time.monotonic() + _POLL_S
         self._sample_at: float | None = None
         self._lost_output = 0
+        self._lost_points = 0
+        self._failures: list[str] = []
         self._lost_reason: str | None = None
 
     def watch_process(self, pid: int) -> None:
@@ -74,7 +106,7 @@ class Recorder:
         except OSError as error:
             self._lost_output += len(data)
             self._lost_reason = error.strerror
-        self._keep(self._lines[stream].feed(data, time_ns), _SOURCE_OUTPUT)
+        self._keep(self._lines[stream].feed(data, time_ns), SOURCE_OUTPUT)
 
     def tick(self, now_s: float) -> None:
         """Do what is due."""
@@ -82,21 +114,23 @@ class Recorder:
             self._poll_at = now_s + _POLL_S
             self._poll()
         if self._sample_at is not None and self._sampler is not None and now_s >= self._sample_at:
-            self._keep(self._sampler.sample(time.time_ns()), _SOURCE_SYSTEM)
+            self._keep(self._sampler.sample(time.time_ns()), SOURCE_SYSTEM)
             self._sample_at = now_s + self._sampler.next_interval()
 
     def finish(self) -> None:
         """Take in what is still under way and bring everything to disk."""
         for lines in self._lines.values():
-            self._keep(lines.finish(time.time_ns()), _SOURCE_OUTPUT)
+            self._keep(lines.finish(time.time_ns()), SOURCE_OUTPUT)
         self._poll()
+        # Nobody writes any more: a last line without an end is whole.
+        self._take_from_file(self._file.finish)
         if self._sampler is not None:
             self._sampler.close()
-        for writer in (self._output, self._points):
+        for name, writer in (("output", self._output), ("metrics", self._points)):
             try:
                 writer.close()
             except OSError as error:
-                self._lost_reason = error.strerror
+                self._failures.append(f"{name} may not survive a power cut: {error.strerror}")
 
     @property
     def summaries(self) -> dict[str, Summary]:
@@ -116,11 +150,15 @@ class Recorder:
         if self._lost_output:
             message = f"{self._lost_output} bytes of output could not be stored{reason}"
             warnings.append(Remark(code="output-lost", message=message))
-        if self._points.lost:
-            message = f"{self._points.lost} metric points could not be stored{reason}"
+        lost_points = self._points.lost + self._lost_points
+        if lost_points:
+            message = f"{lost_points} metric points could not be stored{reason}"
             warnings.append(Remark(code="metrics-lost", message=message))
+        warnings += [Remark(code="recording", message=message) for message in self._failures]
         if self._file.rejected:
-            message = f"lines of $REENACT_METRICS that are no metric: {self._file.rejected[0]!r}"
+            count = self._file.rejected_count
+            first = self._file.rejected[0]
+            message = f"{count} lines of $REENACT_METRICS are no metric, the first: {first!r}"
             warnings.append(Remark(code="metric-line", message=message))
         if self._sampler is not None and self._sampler.gpu_failure:
             message = f"the GPUs could not be sampled: {self._sampler.gpu_failure}"
@@ -128,10 +166,24 @@ class Recorder:
         return warnings
 
     def _poll(self) -> None:
-        self._keep(self._file.poll(), _SOURCE_FILE)
+        self._take_from_file(self._file.poll)
         for source in self._sources:
-            for name, points in source.poll():
-                self._keep(points, name)
+            self._keep_batches(source.poll())
+
+    def _keep_batches(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            self._keep(batch.points, source_of_events(batch.path))
+
+    def _take_from_file(self, read: Callable[[], list[Point]]) -> None:
+        try:
+            points = read()
+        except OSError as error:
+            # The script has put something else in the file's place.
+            message = f"$REENACT_METRICS could not be read: {error.strerror}"
+            if message not in self._failures:
+                self._failures.append(message)
+            return
+        self._keep(points, SOURCE_FILE)
 
     def _keep(self, points: list[Point], source: str) -> None:
         if not points:
@@ -142,3 +194,6 @@ class Recorder:
             self._points.append(points, source)
         except OSError as error:
             self._lost_reason = error.strerror
+        except ValueError as error:
+            self._lost_points += len(points)
+            self._lost_reason = str(error)

@@ -291,7 +291,7 @@ class Index:
         while True:
             try:
                 return action(self._connect())
-            except (sqlite3.Error, msgspec.DecodeError, OverflowError) as error:
+            except (sqlite3.Error, msgspec.DecodeError) as error:
                 if self._place == "memory":
                     raise
                 failures += 1
@@ -625,7 +625,9 @@ class Index:
             condition = compile_filter(filter_, self._names.get)
             text += f" and {condition.text}"
             parameters += condition.parameters
-        return Sql(text, parameters)
+        # An argument of the command line that is not UTF-8 cannot be bound; nothing equals it.
+        clean = (_printable(p) if isinstance(p, str) else p for p in parameters)
+        return Sql(text, tuple(clean))
 
     def _order(self, sort: Sequence[Sort]) -> tuple[Sql, str]:
         """Return joins and the terms to order by: first those with a value, then NaN, then none."""
@@ -871,6 +873,10 @@ def _define_functions(db: sqlite3.Connection) -> None:
 
     db.create_function("matches", 2, matches, deterministic=True)
     db.create_function("has_element", 2, has_element, deterministic=True)
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _marks(count: int) -> str:

@@ -4,6 +4,8 @@ A run's supervisor holds the lock of its run for as long as it lives. `flock` ne
 cannot be confused by a reused process id. Where the file system has no locks, the holder's process
 id, start time and boot are compared instead, on the machine that wrote them; elsewhere such a run
 counts as running.
+
+Not covered: on a file system without locks, two who take a lock in the same moment may both get it.
 """
 
 from __future__ import annotations
@@ -11,11 +13,17 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import time
 from typing import Self
 
 from reenact.store.files import read_file, write_all
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_ASKERS_TAKE_S = 0.02
+"""Far longer than anybody holds a lock who only asks whether it is held."""
+_POLL_S = 0.001
+_OTHER_BOOT_S = 10.0
+"""How long to wait for a holder of whom nobody here can say whether it lives."""
 
 
 class Lock:
@@ -32,24 +40,60 @@ class Lock:
         Raises:
             OSError: the file cannot be created.
         """
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LOCKS:
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                is_taken = self._take(descriptor, wait=wait)
+                # Its last holder may have removed the file between our opening and locking it.
+                is_current = is_taken and _is_at(self.path, descriptor)
+                if is_current:
+                    self._write_identity(descriptor)
+            except BaseException:
                 os.close(descriptor)
                 raise
-            self.has_system_lock = False
-            if _holder_lives(self.path):
-                os.close(descriptor)
+            if is_current:
+                self._descriptor = descriptor
+                return True
+            os.close(descriptor)
+            if not is_taken:
                 return False
-        os.ftruncate(descriptor, 0)
-        write_all(descriptor, _identity().encode())
-        self._descriptor = descriptor
+
+    def _take(self, descriptor: int, *, wait: bool) -> bool:
+        try:
+            if wait:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                return True
+            give_up_at = time.monotonic() + _ASKERS_TAKE_S
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if time.monotonic() >= give_up_at:
+                        return False
+                    time.sleep(_POLL_S)
+                else:
+                    return True
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        self.has_system_lock = False
+        give_up_at = time.monotonic() + _OTHER_BOOT_S
+        while _holder_lives(self.path):
+            if not wait:
+                return False
+            if time.monotonic() >= give_up_at and not _is_of_this_boot(self.path):
+                break
+            time.sleep(_POLL_S)
         return True
+
+    def _write_identity(self, descriptor: int) -> None:
+        try:
+            os.ftruncate(descriptor, 0)
+            write_all(descriptor, _identity().encode())
+        except OSError:
+            # On a full disk the system's lock is enough; without one this is the lock.
+            if not self.has_system_lock:
+                raise
 
     def release(self, *, remove: bool = False) -> None:
         """Give the lock back; `remove` its file as well, when nobody will want it again."""
@@ -105,6 +149,20 @@ def is_locked(path: str) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _is_of_this_boot(path: str) -> bool:
+    try:
+        return read_file(path).decode().split()[2:] == [_boot_id()]
+    except (OSError, ValueError):
+        return False
 
 
 def _holder_lives(path: str) -> bool:

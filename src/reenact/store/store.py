@@ -173,18 +173,29 @@ class Store:
             damage.append(error.message)
         notes = Notes()
         try:
-            notes = decode_notes(
-                read_file(f"{record_directory}/notes.json"), where=f"notes of run {run_id[:8]}"
-            )
-        except FileNotFoundError:
-            pass
-        except (OSError, ReenactError) as error:
-            damage.append(str(error))
+            notes = self.read_notes(run_id, deleted=deleted)
+        except ReenactError as error:
+            damage.append(error.message)
         if run is not None and run.exit is None and not locked:
             # The run may have begun between the look at its lock and the look at its record.
             locked = is_locked(f"{record_directory}/lock")
         status = Status.DAMAGED if run is None else run.status(is_locked=locked)
         return StoredRun(run_id, directory, status, run, notes, "; ".join(damage) or None)
+
+    def read_notes(self, run_id: RunId, *, deleted: bool = False) -> Notes:
+        """Read what people say about a run; nothing where there is no `notes.json`.
+
+        Raises:
+            Damaged: there is one that cannot be read.
+        """
+        where = f"notes of run {run_id[:8]}"
+        path = f"{self.directory(run_id, deleted=deleted)}/{RECORD_DIRECTORY}/notes.json"
+        try:
+            return decode_notes(read_file(path), where=where)
+        except (FileNotFoundError, NotADirectoryError):
+            return Notes()
+        except OSError as error:
+            raise Damaged(f"{where} cannot be read: {error.strerror}") from error
 
 
 def locate_store(env: Mapping[str, str], directory: str) -> str:

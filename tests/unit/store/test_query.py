@@ -378,6 +378,13 @@ def test_integers_beyond_64_bits_compare_as_floats(store: Store) -> None:
     assert find(store, f"deep contains {2**70}") == [1]
 
 
+def test_text_that_is_not_utf8_finds_nothing(store: Store) -> None:
+    put(store, 1, flags={"a": "x"})
+
+    assert find(store, "a = '\udcff' or label = '\udcff'") == []
+    assert find(store, "'\udcff' = 1") == []
+
+
 # --- the same, by chance ---
 
 

@@ -268,7 +268,8 @@ class Parser(Group):
         action = argument.site.get("action", None, "store")
         if action in _IGNORED:
             return
-        options = [name for name in argument.names if name[:1] in self.prefixes and len(name) > 1]
+        prefixes = argument.owner.parser.prefixes
+        options = [name for name in argument.names if name[:1] in prefixes and len(name) > 1]
         if options:
             flag = self._option(argument, options, action, path)
             _replace_or_add(found.flags, flag)

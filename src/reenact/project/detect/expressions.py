@@ -111,10 +111,11 @@ def _of_class(trace: Trace, value: Class, name: str) -> Value:
 
 
 def _of_module(trace: Trace, value: LocalModule, name: str) -> Value:
-    if value.module is None:
-        return UNKNOWN
-    found = trace.look_up(name, value.module.scope, builtin=False)
-    return found if found is not MISSING else trace.import_now(value.package, name, value.module)
+    if value.module is not None:
+        found = trace.look_up(name, value.module.scope, builtin=False)
+        if found is not MISSING:
+            return found
+    return trace.import_now(value.package, name, value.importer)
 
 
 def _of_super(trace: Trace, value: Super, name: str) -> Value:

@@ -133,14 +133,16 @@ class Trace:
         """Import a local module, or take a name from it."""
         module = self._import(dotted, importer)
         if name is None:
-            return LocalModule(module, dotted)
+            return LocalModule(module, dotted, importer)
         if module is not None:
             value = self.look_up(name, module.scope, builtin=False)
             if value is not MISSING:
                 return value
         dot = "" if dotted.endswith(".") else "."
         submodule = self._import(f"{dotted}{dot}{name}", importer)
-        return UNKNOWN if submodule is None else LocalModule(submodule, f"{dotted}{dot}{name}")
+        if submodule is None:
+            return UNKNOWN
+        return LocalModule(submodule, f"{dotted}{dot}{name}", importer)
 
     def _import(self, dotted: str, importer: Module) -> Module | None:
         path = self.modules.find(dotted, importer.source.path)

@@ -150,13 +150,17 @@ class LaterImport:
 
 
 class LocalModule:
-    """A module of the project, as a value. `package` is the dotted name to find submodules by."""
+    """A module of the project, as a value; `module` is None for a folder without a file.
 
-    __slots__ = ("module", "package")
+    `package` is the dotted name to find submodules by, as seen from `importer`.
+    """
 
-    def __init__(self, module: Module | None, package: str) -> None:
+    __slots__ = ("importer", "module", "package")
+
+    def __init__(self, module: Module | None, package: str, importer: Module) -> None:
         self.module = module
         self.package = package
+        self.importer = importer
 
 
 class Function:
