@@ -21,7 +21,8 @@ import os
 import time
 from collections.abc import Callable
 
-from reenact.execute.metric_text import MAX_JSON_BYTES, decode_object, numbers_in, split_steps
+from reenact.execute.metric_objects import decode_object, numbers_in
+from reenact.execute.metric_text import MAX_JSON_BYTES, split_steps
 from reenact.model.metrics import Point
 
 MAX_REJECTED = 10

@@ -31,17 +31,19 @@ Not covered: tables without names in each row, numbers inside names (`Top 5 acc:
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
+from reenact.execute.metric_objects import (
+    MAX_LINE_BYTES,
+    REAL,
+    WRAPPED,
+    is_object,
+    numbers_of_object,
+)
 from reenact.model.metrics import Point
 
-MAX_LINE_BYTES = 64 * 1024
 MAX_JSON_BYTES = 1024 * 1024
 MAX_NAMES = 10_000
 MAX_NAME_LENGTH = 200
@@ -177,7 +179,7 @@ class LineMetrics:
             return Explanation((), "a traceback")
         if _WARNING.search(text):
             return Explanation((), "a warning")
-        if len(line.encode("utf-8", "replace")) > MAX_LINE_BYTES and not _is_object(text):
+        if len(line.encode("utf-8", "replace")) > MAX_LINE_BYTES and not is_object(text):
             return Explanation((), "longer than 64 kB")
         rows, place = self._explain_text(text)
         found = []
@@ -312,7 +314,7 @@ class LineMetrics:
 
     def _read_text(self, text: str) -> tuple[list[tuple[str, float]], Place | None]:
         """Return the metrics on a line and what it says about where the program is."""
-        if "{" in text and (numbers := _numbers_of_object(text)) is not None:
+        if "{" in text and (numbers := numbers_of_object(text)) is not None:
             rows, place = self._judge_object(numbers)
             taken = [(row[1], row[2]) for row in rows if row[3] is _TAKEN and row[2] is not None]
             return taken, place
@@ -329,11 +331,11 @@ class LineMetrics:
 
     def _explain_text(self, text: str) -> tuple[list[_Row], Place | None]:
         """Return what becomes of each number on a line, those included that no rule looks at."""
-        numbers = _numbers_of_object(text)
+        numbers = numbers_of_object(text)
         if numbers is not None:
             return self._judge_object(numbers)
         rows: list[_Row] = []
-        for call in _CALL.findall(_WRAPPED.sub(r"\1", text)):
+        for call in _CALL.findall(WRAPPED.sub(r"\1", text)):
             rows += [(word, "", None, Rule.CALL) for word in _HIDDEN.findall(call)]
         parts = _split(text)
         shape = self._shape(parts)
@@ -575,11 +577,8 @@ _NOT_METRICS = frozenset(
 )
 _SETS = frozenset("train training val valid validation test testing eval evaluation dev".split())
 
-_REAL = (
-    r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|nan|NaN|NAN|inf|Inf|INF|[Ii]nfinity)"
-)
 _NUMBER = re.compile(
-    r"(?<![^\s:=,\[({|'\"│┃])([0-9]+/[0-9]+|" + _REAL + r")"
+    r"(?<![^\s:=,\[({|'\"│┃])([0-9]+/[0-9]+|" + REAL + r")"
     r"(?=[\s;|)\]}%'\"±│┃]|$|,(?![0-9])|[:.](?:\s|$))"
 )
 _WORD_TEXT = r"(?:[^\W\d]|\ufffd)[\w@/.'%+*#&^\ufffd-]*(?:\[[^\[\]\s]*\])?"
@@ -595,13 +594,9 @@ _FILE_NAME = re.compile(
     r"\.(?:bin|c|cc|cfg|ckpt|cpp|csv|cu|go|h|h5|hpp|ini|ipynb|java|js|json|jsonl|log|md|npy|npz|"
     r"parquet|pdf|pkl|png|pt|pth|py|rs|safetensors|sh|so|toml|ts|txt|whl|yaml|yml|zip)$"
 )
-_WRAPPED = re.compile(
-    r"(?:\b\w+\.)?\b(?:[Tt]ensor|[Aa]rray|float[0-9]*|u?int[0-9]*)"
-    rf"\(\s*({_REAL})\s*(?:,(?:[^()]|\([^()]*\))*)?\)"
-)
 _CALL = re.compile(r"(?<=[\w\])])\((?=[^)]{0,4000}=)(?:[^()]|\([^()]*\))*\)?")
 _TABLE_ROW = re.compile(
-    rf"\s*[{_BARS}]\s*([^{_BARS}]*[^{_BARS}\s:=])\s*[{_BARS}]\s*({_REAL})\s*[{_BARS}]\s*$"
+    rf"\s*[{_BARS}]\s*([^{_BARS}]*[^{_BARS}\s:=])\s*[{_BARS}]\s*({REAL})\s*[{_BARS}]\s*$"
 )
 _FRACTION = re.compile(r"[0-9]+/[0-9]+")
 _TIME_STAMP = re.compile(
@@ -648,10 +643,6 @@ def _split_redraws(line: bytes) -> list[bytes]:
     return line.replace(b"\b", b"\r").split(b"\r")
 
 
-def _is_object(text: str) -> bool:
-    return text.lstrip()[:1] == "{" and text.rstrip()[-1:] == "}"
-
-
 def _is_too_long(line: bytes) -> bool:
     return len(line) > MAX_JSON_BYTES or line[:64].lstrip()[:1] != b"{"
 
@@ -675,7 +666,7 @@ def _split(text: str) -> list[str]:
     elif (first in _BARS or first.isspace()) and (cells := _TABLE_ROW.match(text)):
         return [f"{cells[1]}: ", cells[2], ""]
     if text.count("(") > text.count(" ("):
-        text = _CALL.sub(" ", _WRAPPED.sub(r"\1", text))
+        text = _CALL.sub(" ", WRAPPED.sub(r"\1", text))
     return _NUMBER.split(text)
 
 
@@ -742,43 +733,6 @@ def _value(number: str) -> float | None:
     return int(done) / int(total)
 
 
-def _numbers_of_object(text: str) -> list[tuple[str, float, bool]] | None:
-    """Return the numbers in a JSON object or Python dict: name, value, whether an integer."""
-    if not _is_object(text):
-        return None
-    found = decode_object(text)
-    return None if found is None else list(numbers_in(found))
-
-
-def decode_object(text: str) -> dict[Any, Any] | None:
-    """Return the JSON object or the Python dict of plain values that `text` is, else None."""
-    try:
-        found = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-        return _decode_dict(text)
-    return found if isinstance(found, dict) else None
-
-
-def numbers_in(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, float, bool]]:
-    """Yield the numbers in decoded JSON: name, value, whether it was written as an integer.
-
-    Names inside of each other are joined by `/`; text that is a number counts as one; lists and
-    booleans do not.
-    """
-    if isinstance(value, dict):
-        if depth < _MAX_DEPTH:
-            for key, inner in value.items():
-                yield from numbers_in(inner, f"{name}/{key}" if name else str(key), depth + 1)
-    elif isinstance(value, str):
-        if _REAL_ONLY.fullmatch(value):
-            yield name, float(value), value.isdigit()
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            yield name, float(value), isinstance(value, int)
-        except OverflowError:
-            return
-
-
 def split_steps(numbers: list[tuple[str, float, bool]]) -> tuple[dict[str, float], Place]:
     """Tell the metrics of an object from the numbers that say where the program is."""
     metrics: dict[str, float] = {}
@@ -792,46 +746,3 @@ def split_steps(numbers: list[tuple[str, float, bool]]) -> tuple[dict[str, float
         elif rank > max(place.rank, _EPOCH):
             place = place._replace(rank=rank, value=int(value))
     return metrics, place
-
-
-_MAX_DEPTH = 16
-_REAL_ONLY = re.compile(_REAL)
-_WORDS_FOR_NUMBERS = {
-    "nan": float("nan"),
-    "NaN": float("nan"),
-    "inf": float("inf"),
-    "Infinity": float("inf"),
-}
-
-
-def _decode_dict(text: str) -> dict[Any, Any] | None:
-    # A backslash could be an escape that the parser warns of on our own standard error.
-    if "\\" in text or len(text) > MAX_LINE_BYTES:
-        return None
-    try:
-        tree = ast.parse(_WRAPPED.sub(r"\1", text.strip()), mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return None
-    found = _plain(tree, 0)
-    return found if isinstance(found, dict) else None
-
-
-def _plain(node: ast.expr | None, depth: int) -> Any:
-    """Return what a node of a Python literal stands for, None for what is no number or dict."""
-    match node:
-        case ast.Constant(value=int() | float() | str() as value):
-            return value
-        case ast.Name(id=name):
-            return _WORDS_FOR_NUMBERS.get(name)
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=inner):
-            value = _plain(inner, depth)
-            if isinstance(value, int | float) and isinstance(sign, ast.USub):
-                return -value
-            return value
-        case ast.Dict(keys=keys, values=values) if depth < _MAX_DEPTH:
-            return {
-                key.value: _plain(value, depth + 1)
-                for key, value in zip(keys, values, strict=True)
-                if isinstance(key, ast.Constant)
-            }
-    return None

@@ -223,8 +223,8 @@ def _text(value: FlagValue, kind: str = "") -> str:
     """Write a value as one word. For argparse's `type=bool` only the empty word is false."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) and kind == "argparse":
-        return "True" if value else ""
+    if isinstance(value, bool) and kind in ("argparse", "dataclass"):
+        return "True" if value else "" if kind == "argparse" else "False"
     return format_value(value)
 
 

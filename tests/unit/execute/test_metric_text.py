@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reenact.execute.metric_text import (
-    MAX_JSON_BYTES,
-    MAX_LINE_BYTES,
-    MAX_NAMES,
-    LineMetrics,
-    Rule,
-    decode_object,
-)
+from reenact.execute.metric_objects import MAX_LINE_BYTES, decode_object
+from reenact.execute.metric_text import MAX_JSON_BYTES, MAX_NAMES, LineMetrics, Rule
 from reenact.model.metrics import Point
 
 NAN = math.nan

@@ -26,11 +26,11 @@ class Model:
 
 @dataclass
 class Base:
+    name: str
     seed: int = 1
 
 @dataclass
 class Args(Base):
-    name: str
     exp_name: str = os.path.basename(__file__)[: -len(".py")]
     model: Model = field(default_factory=lambda: Model(depth=5))
     amp: bool = False
@@ -57,8 +57,8 @@ def test_every_kind_of_tyro_field_is_found(project: Project) -> None:
     assert found.kind == "dataclass"
     assert found.remarks == ()
     assert {flag.name: (flag.type.value, flag.default) for flag in found.flags} == {
-        "seed": ("int", 1),
         "name": ("string", None),
+        "seed": ("int", 1),
         "exp_name": ("string", "train"),
         "model.learning_rate": ("float", 0.1),
         "model.bias": ("bool", True),
@@ -170,7 +170,7 @@ def test_a_choice_of_dataclasses_leaves_tyro_open_ended(project: Project) -> Non
 
     assert [flag.name for flag in found.flags] == ["lr"]
     assert found.open_ended
-    assert "train.py:9" in found.remarks[0]
+    assert "train.py:10" in found.remarks[0]
 
 
 def test_a_tyro_positional_is_passed_as_one(project: Project) -> None:
@@ -222,7 +222,7 @@ def test_dataclasses_of_simple_parsing_are_found(project: Project) -> None:
     assert flags["lr"].help == "rate"
     assert flags["name"].choices == ("sgd", "adam")
     words = project.arguments(SIMPLE, "lr=0.2", "layers=3", "amp=no")
-    assert words == ["--layers", "3", "--amp", "false", "--lr", "0.2"]
+    assert words == ["--layers", "3", "--amp", "False", "--lr", "0.2"]
 
 
 def test_simple_parsing_may_parse_a_dataclass_at_once(project: Project) -> None:
@@ -273,4 +273,4 @@ def test_dataclasses_of_transformers_are_found(project: Project) -> None:
         option="--use_fast", action=Action.STORE, nargs="?", const=True
     )
     words = project.arguments(HF, "model_name=m", "use_fast=no", "learning_rate=0.1")
-    assert words == ["--use_fast", "false", "--model_name", "m", "--learning_rate", "0.1"]
+    assert words == ["--use_fast", "False", "--model_name", "m", "--learning_rate", "0.1"]

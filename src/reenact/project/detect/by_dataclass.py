@@ -142,23 +142,20 @@ def _from_maker(trace: Trace, field: Field, node: ast.Call, scope: Scope) -> Fie
     if given.get("init") is False:
         return None
     positional = [trace.evaluate(argument, scope) for argument in node.args]
+    name = _callee(trace, node, scope)
+    if name == "choice":
+        choices = [choice for choice in positional if isinstance(choice, str | int | float)]
+        field.annotation.choices = tuple(choices) or None
+        positional = []
     if "default" in given:
         field.default = given["default"]
     elif "default_factory" in given:
         field.default = _made(trace, given["default_factory"], node, scope)
+    elif name == "list_field":
+        field.default = positional
     elif positional:
-        name = _callee(trace, node, scope)
-        if name == "choice":
-            field.annotation.choices = tuple(
-                c for c in positional if isinstance(c, str | int | float)
-            )
-        elif name == "list_field":
-            field.default = positional
-        else:
-            is_factory = name == "mutable_field"
-            field.default = (
-                _made(trace, positional[0], node, scope) if is_factory else positional[0]
-            )
+        is_factory = name == "mutable_field"
+        field.default = _made(trace, positional[0], node, scope) if is_factory else positional[0]
     metadata = given.get("metadata")
     text = given.get("help", metadata.get("help") if isinstance(metadata, dict) else None)
     field.help = text_or_none(text)
