@@ -18,6 +18,9 @@ from typing import NamedTuple
 RUN_ID = "f" * 32
 """The id of every recorded run: each has a store of its own."""
 
+REENACT = (sys.executable, "-P", "-m", "reenact")
+"""The command. `-P`: as for the installed one, the working directory is not a place of modules."""
+
 PATIENCE_S = 60.0
 """Nothing here takes that long; a run that hangs fails with what it has printed."""
 
@@ -94,14 +97,14 @@ class World:
 
     def words(self, command: Sequence[str], *, python: str | None = None) -> list[str]:
         """Return the whole command that runs something under `reenact run`."""
-        words = [sys.executable, "-m", "reenact", "run", "--run-id", RUN_ID]
+        words = [*REENACT, "run", "--run-id", RUN_ID]
         words += ["--python", python or sys.executable]
         return [*words, *command]
 
     def reenact(self, *command: str, cwd: str = ".") -> str:
         """Return what another `reenact` command prints; it must succeed."""
         done = subprocess.run(
-            [sys.executable, "-m", "reenact", *command],
+            [*REENACT, *command],
             cwd=self.project / cwd,
             env=self.env,
             capture_output=True,
@@ -114,7 +117,7 @@ class World:
 
     def stored(self, stream: str = "stdout") -> bytes:
         """Return what the run's record has of a stream of its output."""
-        words = [sys.executable, "-m", "reenact", "log", f"--{stream}", RUN_ID]
+        words = [*REENACT, "log", f"--{stream}", RUN_ID]
         done = subprocess.run(
             words,
             cwd=self.project,
@@ -176,7 +179,7 @@ def run_both(
 
 def environment(more: Mapping[str, str] = {}, **others: str) -> dict[str, str]:
     """Return an environment in which children write no colour, and no bytecode unless asked to."""
-    env = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV",)}
+    env = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     env["PYTHONDONTWRITEBYTECODE"] = "1"
     env.update(more, **others)
     return env

@@ -2,8 +2,9 @@
 
 A page's ```console blocks are one session, run in order by one bash on a terminal of its own, in a
 fresh copy of the project that `<!-- project: examples/… -->` names, with a store of its own. Shown
-output is compared after taking out what differs from run to run: ids, times, durations, sizes,
-absolute paths, the last digits of long numbers, the number of blanks. A line `...` stands for any
+output is compared after taking out what differs from run to run and machine to machine: ids, times,
+durations, sizes, absolute paths, the last digits of long numbers, the number of blanks, the version of
+Python, the packages, the machine. A line `...` stands for any
 lines, `...` within a line for anything there. Sessions that are not to be run are not `console`.
 """
 
@@ -142,6 +143,9 @@ def _on_a_terminal(words: list[str], env: dict[str, str]) -> bytes:
 
 
 _FILTERS = [
+    (re.compile(r"^machine +\S.*"), "machine"),
+    (re.compile(r"\b3\.\d+\.\d+\b"), "VERSION"),
+    (re.compile(r"\b\d+ packages\b"), "N packages"),
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"), "TIME"),
     (re.compile(r"\b\d+ (second|minute|hour|day)s? ago\b|\bnow\b"), "TIME"),
     (re.compile(r"\b\d+(\.\d+)?s\b|\b\d+m \d\ds\b|\b\d+h \d\dm\b"), "DURATION"),
@@ -217,7 +221,9 @@ def test_every_command_has_a_page_that_names_all_its_options(name: str) -> None:
 def test_every_option_in_the_table_of_a_command_s_page_exists(name: str) -> None:
     page = DOCS / "reference" / "commands" / f"{name}.md"
     command = getattr(import_module(f"reenact.cli.{COMMANDS[name][0]}"), f"{name}_command")
-    rows = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `-")]
+    rows = [
+        line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `-")
+    ]
 
     named = {word for row in rows for word in re.findall(r"`(--?[\w-]+)", row.split("|")[1])}
 

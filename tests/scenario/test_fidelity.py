@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fidelity import Both, Link, World, interpreters, lay_out, read_tree, run_both
+
+from fidelity import Both, Link, World, interpreters, run_both
 
 # --- what a script sees of itself ---
 
@@ -535,7 +536,7 @@ def test_a_standard_stream_that_is_closed_spoils_nothing(tmp_path: Path, closed:
     world = World(tmp_path, {"train.py": script})
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *world.words(["train.py"])]
 
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: PLW1510
         shell, cwd=world.project, env=world.env, stdin=subprocess.DEVNULL, capture_output=True
     )
 
@@ -613,8 +614,7 @@ def _both_agree(both: Both) -> None:
         "open('tmp', 'w').write('swap'); os.rename('tmp', 'conf.yaml')",
         "open('conf.yaml', 'a').write('b: 2\\n')",
         "open('helper.py', 'a').write('# grown\\n')",
-        "import sqlite3; c = sqlite3.connect('data/base.db'); c.execute('create table t (a)'); "
-        "c.execute('insert into t values (1)'); c.commit(); c.close()",
+        "c = sqlite3.connect('data/base.db'); c.execute('create table t (a)'); c.commit()",
         "os.symlink('a.csv', 'data/link.csv')",
         "os.link('log.txt', 'hard.txt'); open('hard.txt', 'a').write('x')",
         "import tempfile; tempfile.NamedTemporaryFile(dir='data', delete=True).write(b'x')",
@@ -633,7 +633,7 @@ def _both_agree(both: Both) -> None:
 )
 def test_files_are_read_and_written_as_under_plain_python(tmp_path: Path, script: str) -> None:
     files = {
-        "train.py": f"import os, subprocess, sys\n{script}\n",
+        "train.py": f"import os, sqlite3, subprocess, sys\n{script}\n",
         "helper.py": "x = 1\n",
         "log.txt": "first\n",
         "conf.yaml": "a: 1\n",
@@ -671,9 +671,6 @@ def test_the_only_thing_more_in_a_listing_is_the_record(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_script_removes_or_moves_stays_in_the_project(tmp_path: Path, script: str) -> None:
-    tell = (
-        "print([sorted((d, sorted(s), sorted(f))) for d, s, f in os.walk('.') if '.reen' not in d])"
-    )
     files = {
         "train.py": f"""
             import os, shutil, sys

@@ -256,14 +256,16 @@ def diff_working(context: Context, a: StoredRun, *, patterns: tuple[str, ...] = 
         root = find_root(path, context.home)
     names = {"a": _name(a, "A"), "b": "the working tree"}
     if run.source is None:
-        return RunDiff(a=a, working=root.path, source=_unknown_source([names["a"]]))
+        return RunDiff(a=a, working=path_to_text(root.path), source=_unknown_source([names["a"]]))
     try:
         before = _recorded_source(context.store.blobs, run.source.tree)
     except ReenactError as error:
         section = Section[SourceChange]((), (f"{names['a']}: {error.message}",), False)
-        return RunDiff(a=a, working=root.path, source=section)
+        return RunDiff(a=a, working=path_to_text(root.path), source=section)
     after = _working_source(context, root, before)
-    return RunDiff(a=a, working=root.path, source=_diff_trees(before, after, patterns))
+    return RunDiff(
+        a=a, working=path_to_text(root.path), source=_diff_trees(before, after, patterns)
+    )
 
 
 # --- facts ---

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from reenact.actions.context import Context
 from reenact.actions.recover import recover
-from reenact.errors import Ambiguous, NotFound
+from reenact.errors import NotFound
 from reenact.model.identity import RunId
 from reenact.model.run import Status
 from reenact.store.columns import IndexedRun, Sort, parse_sort
@@ -15,8 +15,6 @@ from reenact.store.index import Index
 from reenact.store.query import Filter, parse_filter
 from reenact.store.references import resolve, resolve_many, save_listing
 from reenact.store.store import StoredRun
-
-NEWEST_FIRST = "-created"
 
 
 def list_runs(
@@ -46,7 +44,7 @@ def list_runs(
     store = context.store
     chosen = parse(filter_text)
     project = None if all_projects else context.project.id
-    order: Sequence[Sort] = parse_sort(sort or NEWEST_FIRST)
+    order: Sequence[Sort] = parse_sort(sort) if sort else ()
     with Index(store) as index:
         runs = index.query(chosen, project=project, deleted=deleted, sort=order, limit=limit)
         lost = [run for run in runs if run.status is Status.KILLED and run.ended is None]
@@ -70,10 +68,7 @@ def find_run(context: Context, text: str, *, deleted: bool = False) -> StoredRun
     store = context.store
     store.check_format()
     with Index(store) as index:
-        if deleted:
-            run_id = _resolve_deleted(index, text)
-        else:
-            run_id = resolve(store, index, text, context.project.id)
+        run_id = resolve(store, index, text, context.project.id, deleted=deleted)
     stored = store.read_run(run_id, deleted=deleted)
     return stored if deleted else recover(store, stored)
 
@@ -98,10 +93,7 @@ def find_runs(
     chosen: dict[RunId, None] = {}
     with Index(store) as index:
         if words:
-            if deleted:
-                found = [_resolve_deleted(index, word) for word in words]
-            else:
-                found = resolve_many(store, index, words, context.project.id)
+            found = resolve_many(store, index, words, context.project.id, deleted=deleted)
             if filter_text is None:
                 return list(dict.fromkeys(found))
             chosen = dict.fromkeys(found)
@@ -111,22 +103,6 @@ def find_runs(
         return [run.id for run in matching]
     allowed = {run.id for run in matching}
     return [run_id for run_id in chosen if run_id in allowed]
-
-
-def _resolve_deleted(index: Index, text: str) -> RunId:
-    """Return the run in the trash that an id, its beginning, a label or `@latest` means."""
-    runs = index.query(deleted=True, sort=parse_sort(NEWEST_FIRST))
-    if text == "@latest":
-        found = [run.id for run in runs][:1]
-    else:
-        found = [run.id for run in runs if run.id.startswith(text) or run.label == text]
-    if not found:
-        raise NotFound(
-            f"no run in the trash is named `{text}`", hint="`reenact runs --deleted` lists them"
-        )
-    if len(found) > 1:
-        raise Ambiguous(f"run `{text}` matches {len(found)} runs in the trash")
-    return found[0]
 
 
 def require(runs: Sequence[RunId]) -> None:

@@ -86,7 +86,8 @@ def recover(store: Store, stored: StoredRun) -> StoredRun:
         lock.release()
         return stored
     lock.release(remove=True)
-    Index(store).update(run.id)
+    with Index(store) as index:
+        index.update(run.id)
     return store.read_run(run.id)
 
 

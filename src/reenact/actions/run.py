@@ -331,7 +331,8 @@ class _Execution:
         remove_if_there(marker)
         self._lock.release(remove=problem is None)
         try:
-            Index(self.store).update(self.id)
+            with Index(self.store) as index:
+                index.update(self.id)
         except ReenactError:
             pass  # The index is a cache: the next command that reads it sees this run.
         return Finished(self.run, self.directory, problem)

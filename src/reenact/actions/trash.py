@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Iterable
 
 from reenact.actions.context import Context
 from reenact.errors import NotFound, ReenactError
 from reenact.model.identity import RunId
 from reenact.model.run import Status
-from reenact.store.files import store_errors
+from reenact.store.files import delete_tree, store_errors
 
 
 def remove_runs(context: Context, runs: Iterable[RunId]) -> list[RunId]:
@@ -29,7 +28,8 @@ def remove_runs(context: Context, runs: Iterable[RunId]) -> list[RunId]:
                 raise ReenactError(
                     f"run {run_id[:8]} is running", hint=f"first `reenact stop {run_id[:8]}`"
                 )
-            _move(run_id, store.directory(run_id), store.directory(run_id, deleted=True))
+            with store.writing():
+                _move(run_id, store.directory(run_id), store.directory(run_id, deleted=True))
             moved.append(run_id)
     return moved
 
@@ -40,7 +40,8 @@ def restore_runs(context: Context, runs: Iterable[RunId]) -> list[RunId]:
     restored = []
     with store_errors(store.root):
         for run_id in runs:
-            _move(run_id, store.directory(run_id, deleted=True), store.directory(run_id))
+            with store.writing():
+                _move(run_id, store.directory(run_id, deleted=True), store.directory(run_id))
             restored.append(run_id)
     return restored
 
@@ -54,14 +55,16 @@ def purge_runs(context: Context, runs: Iterable[RunId]) -> list[RunId]:
             directory = store.directory(run_id, deleted=True)
             # Out of sight first: a deletion that is cut short leaves no half of a run.
             doomed = f"{directory}.purged"
-            _delete(doomed)
-            _move(run_id, directory, doomed)
-            _delete(doomed)
+            delete_tree(doomed)
+            with store.writing():
+                _move(run_id, directory, doomed)
+            delete_tree(doomed)
             purged.append(run_id)
     return purged
 
 
 def _move(run_id: RunId, here: str, there: str) -> None:
+    # Its caller holds `writing`: `gc` must not look for the run where it is not any more.
     try:
         os.rename(here, there)
     except FileNotFoundError:
@@ -75,18 +78,3 @@ def _move(run_id: RunId, here: str, there: str) -> None:
             f"there is a run {run_id[:8]} in the store and another one in the trash",
             hint=f"`reenact purge {run_id[:8]}` deletes the one in the trash",
         ) from None
-
-
-def _delete(directory: str) -> None:
-    try:
-        shutil.rmtree(directory)
-    except FileNotFoundError:
-        pass
-    except PermissionError:
-        # A script may leave directories that it must not write to itself.
-        os.chmod(directory, 0o700)
-        for at, names, _ in os.walk(directory):
-            for path in (os.path.join(at, name) for name in names):
-                if not os.path.islink(path):
-                    os.chmod(path, 0o700)
-        shutil.rmtree(directory)

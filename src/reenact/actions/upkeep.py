@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from reenact.actions.context import Context
 from reenact.actions.recover import recover
-from reenact.errors import ReenactError
+from reenact.errors import NotFound, ReenactError
 from reenact.model.identity import Digest, RunId
 from reenact.model.paths import text_to_path
 from reenact.model.run import Run, Status
 from reenact.snapshot.tree import read_tree
 from reenact.store.blobs import digest_file
-from reenact.store.files import remove_if_there, store_errors
+from reenact.store.files import delete_tree, is_abandoned, remove_if_there, store_errors
 from reenact.store.lock import Lock, is_locked
 from reenact.store.metric_log import MetricLog
-from reenact.store.output_log import output_size, read_output
+from reenact.store.output_log import find_damage
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
 _POOL_AGE_S = 7 * 86400.0
+_MOMENT_S = 60.0
+_NAMED = 3
+"""More runs than this are counted in a message, not named."""
 
 
 class Problem(NamedTuple):
@@ -30,7 +32,7 @@ class Problem(NamedTuple):
 
     Attributes:
         kind: stable name: `record`, `notes`, `blob-missing`, `blob-damaged`, `output-missing`,
-            `output-changed`, `metrics`, `log`, `leftover`.
+            `output-changed`, `metrics`, `log`.
         where: run id or path.
         detail: what is wrong.
     """
@@ -41,12 +43,21 @@ class Problem(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What `check_store` found. `unfinished` are runs whose supervisor was killed."""
+    """What `check_store` found.
+
+    Attributes:
+        runs: how many there are, those in the trash included.
+        blobs: how many there are.
+        problems: what is not as it was written.
+        unfinished: runs whose supervisor was killed and that nobody has closed yet.
+        leftovers: what killed writers left; it has no meaning and does no harm.
+    """
 
     runs: int
     blobs: int
     problems: list[Problem]
     unfinished: list[RunId]
+    leftovers: list[str]
 
 
 class Freed(NamedTuple):
@@ -68,7 +79,8 @@ def check_store(
     Args:
         context: where the store is.
         quick: sizes only, no content of blobs and outputs.
-        repair: close killed runs, and remove what killed writers left.
+        repair: close killed runs, remove what killed writers left, and make the next snapshots
+            bring back the missing blobs of files that have not changed.
         progress: told what is looked at.
 
     Raises:
@@ -76,32 +88,33 @@ def check_store(
     """
     store = context.store
     store.check_format()
-    problems: list[Problem] = []
     unfinished: list[RunId] = []
-    good: dict[Digest, bool] = {}
+    check = _Check(store, quick=quick)
     runs = 0
     for deleted in (False, True):
         for run_id in store.run_ids(deleted=deleted):
-            runs += 1
             progress(run_id)
-            stored = store.read_run(run_id, deleted=deleted)
+            try:
+                stored = store.read_run(run_id, deleted=deleted)
+            except NotFound:
+                continue  # It was moved or deleted just now.
+            runs += 1
             if repair and not deleted:
                 stored = recover(store, stored)
-            problems += _check_run(store, stored, good, quick=quick)
-            run = stored.run
-            if stored.status is Status.KILLED and run is not None and run.ended is None:
+            check.run(stored)
+            if not deleted and stored.status is Status.KILLED and stored.record.ended is None:
                 unfinished.append(run_id)
-    blobs = 0
-    for digest in store.blobs.list():
-        blobs += 1
-        if digest not in good:
-            problems += _check_blob(store, digest, None, good, "no run", quick=quick)
-    for path in _leftovers(store):
-        if repair:
-            _remove(path)
-        else:
-            problems.append(Problem("leftover", path, "left by a writer that was killed"))
-    return Checked(runs, blobs, problems, unfinished)
+    check.trees()
+    blobs = check.blobs()
+    leftovers = list(_leftovers(store))
+    if repair:
+        with store_errors(store.root):
+            for path in leftovers:
+                delete_tree(path)
+            if check.bad:
+                _forget_trees(store)
+        leftovers = []
+    return Checked(runs, blobs, check.all_problems(), unfinished, leftovers)
 
 
 def collect_garbage(context: Context, *, dry_run: bool = False) -> Freed:
@@ -119,19 +132,24 @@ def collect_garbage(context: Context, *, dry_run: bool = False) -> Freed:
         lock.acquire(wait=True)
         try:
             needed = _needed(store)
+            if not dry_run:
+                # First, because a snapshot that trusts them would name blobs that are gone.
+                _forget_trees(store)
             count = size = 0
             for digest in store.blobs.list():
                 if digest in needed:
                     continue
+                try:
+                    size += os.stat(store.blobs.path(digest)).st_size
+                except FileNotFoundError:
+                    continue
                 count += 1
-                size += os.stat(store.blobs.path(digest)).st_size
                 if not dry_run:
                     store.blobs.remove(digest)
             if not dry_run:
-                _forget_trees(store)
                 _thin_out_pool(store)
-                for path in _leftovers(store):
-                    _remove(path)
+                for path in list(_leftovers(store)):
+                    delete_tree(path)
         finally:
             lock.release()
     return Freed(count, size)
@@ -159,31 +177,107 @@ def _needed(store: Store) -> set[Digest]:
     return needed
 
 
-def _check_run(
-    store: Store, stored: StoredRun, good: dict[Digest, bool], *, quick: bool
-) -> Iterator[Problem]:
-    if stored.run is None:
-        yield Problem("record", stored.id, stored.damage or "unreadable")
-        return
-    if stored.damage is not None:
-        yield Problem("notes", stored.id, stored.damage)
-    run = stored.run
-    for digest in (run.environment, run.machine):
-        if digest is not None:
-            yield from _check_blob(store, digest, None, good, stored.id, quick=quick)
-    if run.source is not None:
-        found = list(_check_blob(store, run.source.tree, None, good, stored.id, quick=quick))
-        yield from found
-        if not found:
-            for _, _, size, digest in read_tree(store.blobs, run.source.tree).files:
-                yield from _check_blob(store, digest, size, good, stored.id, quick=quick)
-    if run.ended is not None:
-        yield from _check_files(stored, run, quick=quick)
+class _Bad(NamedTuple):
+    kind: str
+    reason: str
+    needed_by: dict[RunId, None]
+
+
+class _Check:
+    """One pass over a store. Each blob is looked at once, however many runs need it."""
+
+    def __init__(self, store: Store, *, quick: bool) -> None:
+        self.store = store
+        self.quick = quick
+        self.bad: dict[Digest, _Bad] = {}
+        self._problems: list[Problem] = []
+        self._trees: dict[Digest, list[RunId]] = {}
+        self._good: set[Digest] = set()
+
+    def run(self, stored: StoredRun) -> None:
+        """Check a run's record and files; remember its tree."""
+        run = stored.run
+        if run is None:
+            self._problems.append(Problem("record", stored.id, stored.damage or "unreadable"))
+            return
+        if stored.damage is not None:
+            self._problems.append(Problem("notes", stored.id, stored.damage))
+        for digest in (run.environment, run.machine):
+            if digest is not None:
+                self._blob(digest, None, [stored.id])
+        if run.source is not None:
+            self._trees.setdefault(run.source.tree, []).append(stored.id)
+        if run.ended is not None:
+            self._problems += _check_files(stored, run, quick=self.quick)
+
+    def trees(self) -> None:
+        """Check the source of the runs seen so far."""
+        for tree, runs in self._trees.items():
+            if not self._blob(tree, None, runs):
+                continue
+            try:
+                files = read_tree(self.store.blobs, tree).files
+            except ReenactError as error:
+                self._good.discard(tree)
+                self.bad[tree] = _Bad("blob-damaged", error.message, dict.fromkeys(runs))
+                continue
+            for _, _, size, digest in files:
+                self._blob(digest, size, runs)
+
+    def blobs(self) -> int:
+        """Check the blobs that nothing refers to; return how many blobs there are."""
+        count = 0
+        for digest in self.store.blobs.list():
+            count += 1
+            self._blob(digest, None, [])
+        return count
+
+    def all_problems(self) -> list[Problem]:
+        """Return what was found."""
+        found = [
+            Problem(bad.kind, digest, f"{bad.reason}; needed by {_names_of(bad.needed_by)}")
+            for digest, bad in self.bad.items()
+        ]
+        return self._problems + found
+
+    def _blob(self, digest: Digest, size: int | None, needed_by: list[RunId]) -> bool:
+        if digest in self._good:
+            return True
+        if digest in self.bad:
+            self.bad[digest].needed_by.update(dict.fromkeys(needed_by))
+            return False
+        path = self.store.blobs.path(digest)
+        kind = "blob-damaged"
+        reason = None
+        try:
+            found = os.stat(path).st_size
+            if size is not None and found != size:
+                reason = f"it has {found} bytes in place of {size}"
+            elif not self.quick and digest_file(path)[0] != digest:
+                reason = "its content was changed"
+        except FileNotFoundError:
+            kind, reason = "blob-missing", "it is not in the store"
+        except OSError as error:
+            reason = f"it cannot be read: {error.strerror}"
+        if reason is None:
+            self._good.add(digest)
+            return True
+        self.bad[digest] = _Bad(kind, reason, dict.fromkeys(needed_by))
+        return False
+
+
+def _names_of(runs: Iterable[RunId]) -> str:
+    names = [run_id[:8] for run_id in runs]
+    if not names:
+        return "no run"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"run{'s' * (len(names) > 1)} {', '.join(names[:_NAMED])}{more}"
 
 
 def _check_files(stored: StoredRun, run: Run, *, quick: bool) -> Iterator[Problem]:
     record_directory = f"{stored.directory}/{RECORD_DIRECTORY}"
-    for output in run.outputs:
+    # What a run in place made lies in the project, where anybody may change it.
+    for output in () if run.in_place else run.outputs:
         if output.digest is None:
             continue
         path = text_to_path(output.path)
@@ -196,55 +290,44 @@ def _check_files(stored: StoredRun, run: Run, *, quick: bool) -> Iterator[Proble
             continue
         if not same:
             yield Problem("output-changed", stored.id, f"{output.path} was changed since")
-    ignored = MetricLog(record_directory).ignored_bytes
-    if ignored:
-        yield Problem("metrics", stored.id, f"{ignored} bytes of metrics cannot be read")
-    indexed = sum(len(p.data) for p in read_output(record_directory) if p.time_ns is not None)
-    if indexed != output_size(record_directory) and run.exit is not None:
-        yield Problem("log", stored.id, "the log and its index do not fit together")
-
-
-def _check_blob(
-    store: Store,
-    digest: Digest,
-    size: int | None,
-    good: dict[Digest, bool],
-    needed_by: str,
-    *,
-    quick: bool,
-) -> Iterator[Problem]:
-    known = good.get(digest)
-    if known is None:
-        path = store.blobs.path(digest)
-        try:
-            if size is not None and os.stat(path).st_size != size:
-                good[digest] = False
-            else:
-                good[digest] = quick or digest_file(path)[0] == digest
-        except OSError as error:
-            good[digest] = False
-            yield Problem(
-                "blob-missing", digest, f"needed by {needed_by}: {error.strerror or error}"
-            )
-            return
-        if not good[digest]:
-            yield Problem("blob-damaged", digest, f"its content was changed; for {needed_by}")
+    log = MetricLog(record_directory)
+    if not quick:
+        for _ in log.points():
+            pass
+    if log.ignored_bytes:
+        yield Problem("metrics", stored.id, f"{log.ignored_bytes} bytes of metrics cannot be read")
+    damage = find_damage(record_directory) if run.exit is not None else None
+    if damage is not None:
+        yield Problem("log", stored.id, damage)
 
 
 def _leftovers(store: Store) -> Iterator[str]:
     """Yield what killed processes left: temporary files, run directories never published."""
-    yield from store.blobs.leftovers()
-    for directory in (store.root, store.cache_directory):
-        for name in _names(directory):
-            if name.endswith(".tmp"):
-                yield f"{directory}/{name}"
-    for name in _names(store.runs_directory):
-        path = f"{store.runs_directory}/{name}"
-        if name.endswith(".new") and not is_locked(f"{path}/{RECORD_DIRECTORY}/lock"):
-            yield path
-    for name in _names(store.trash_directory):
-        if name.endswith(".purged"):
-            yield f"{store.trash_directory}/{name}"
+    places = [store.root, store.cache_directory]
+    for top in (store.blobs.root, f"{store.root}/stage"):
+        places += [directory for directory, _, _ in os.walk(top)]
+    for runs in (store.runs_directory, store.trash_directory):
+        for name in _names(runs):
+            path = f"{runs}/{name}"
+            if name.endswith(".purged") or (name.endswith(".new") and _is_unpublished(path)):
+                yield path
+            else:
+                places.append(f"{path}/{RECORD_DIRECTORY}")
+    for place in places:
+        for name in _names(place):
+            if is_abandoned(f"{place}/{name}"):
+                yield f"{place}/{name}"
+
+
+def _is_unpublished(path: str) -> bool:
+    lock = f"{path}/{RECORD_DIRECTORY}/lock"
+    if os.path.exists(lock):
+        return not is_locked(lock)
+    try:
+        # Between the making of the directory and of its lock there is a moment.
+        return time.time() - os.stat(path).st_mtime > _MOMENT_S
+    except OSError:
+        return False
 
 
 def _names(directory: str) -> list[str]:
@@ -252,13 +335,6 @@ def _names(directory: str) -> list[str]:
         return os.listdir(directory)
     except OSError:
         return []
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        remove_if_there(path)
 
 
 def _forget_trees(store: Store) -> None:
@@ -274,6 +350,9 @@ def _thin_out_pool(store: Store) -> None:
     for directory, _, names in os.walk(f"{store.root}/stage"):
         for name in names:
             path = f"{directory}/{name}"
-            status = os.lstat(path)
+            try:
+                status = os.lstat(path)
+            except FileNotFoundError:
+                continue
             if status.st_nlink == 1 and status.st_ctime < oldest:
                 remove_if_there(path)

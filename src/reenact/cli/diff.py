@@ -35,7 +35,7 @@ from reenact.store.store import StoredRun
 _ID_SHOWN = 8
 _DIGEST_SHOWN = 12
 _NUMBERS = (("last", "last"), ("min", "minimum"), ("max", "maximum"), ("count", "count"))
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def _section(name: str, about: str) -> Callable[..., Any]:
@@ -209,7 +209,14 @@ def _arrow() -> str:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.split())
+    return _harmless(" ".join(text.split()))
+
+
+def _harmless(text: str) -> str:
+    """Spell control characters out: a terminal would obey what a file or a name says."""
+    return _CONTROL.sub(
+        lambda m: f"^{chr(ord(m[0]) ^ 64)}" if m[0] < "\x80" else f"\\x{ord(m[0]):02x}", text
+    )
 
 
 def _lines(
@@ -309,8 +316,7 @@ def _show_patch(diff: str) -> None:
     out = sys.stdout
     is_coloured = uses_colour(out)
     for line in diff.split("\n")[:-1]:
-        # A terminal would obey what a file's control characters say.
-        text = _CONTROL.sub(lambda m: f"^{chr(ord(m[0]) ^ 64)}", line)
+        text = _harmless(line)
         if not is_coloured:
             print(text)
         elif line.startswith(("diff ", "--- ", "+++ ", "old ", "new ", "deleted ")):

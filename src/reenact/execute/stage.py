@@ -20,6 +20,7 @@ gets the changed copy.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Mapping
@@ -82,8 +83,8 @@ def time_of_content(digest: Digest) -> int:
 class SourcePool:
     """Copies of code that run directories share by hard links, one for each content, mode and time.
 
-    An entry whose size or modification time is not what its name says was written to by a run; it
-    is dropped and made again from the blob.
+    An entry whose size, modification time or mode is not what its name says was changed by a run;
+    it is dropped and made again from the blob.
     """
 
     def __init__(self, root: str, blobs: Blobs, project: str) -> None:
@@ -122,7 +123,8 @@ class SourcePool:
         try:
             os.link(shared, at)
             status = os.lstat(at)
-            if (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns):
+            found = (status.st_size, status.st_mtime_ns, stat.S_IMODE(status.st_mode))
+            if found == (file.size, file.mtime_ns, file.mode):
                 return status
             os.unlink(at)
         except FileNotFoundError:
@@ -199,11 +201,8 @@ def close_stage(stage: Stage, tree: ProjectTree, pool: SourcePool | None) -> Lef
     outputs: list[str] = []
     _leave_bytecode(stage)
     _sweep(stage, "", outputs)
-    if pool is not None and not stage.copies.keys().isdisjoint(outputs):
-        changed = set(outputs)
-        for file in tree.sources:
-            if file.path in changed and _make_private(f"{stage.run}/{file.path}"):
-                pool.drop(file)
+    if pool is not None:
+        _part_from_pool(stage, tree, pool, outputs)
     for directory in reversed(stage.directories):
         try:
             os.rmdir(f"{stage.run}/{directory}")
@@ -294,6 +293,8 @@ def _write_copy(path: str, content: bytes, mode: int, mtime_ns: int) -> os.stat_
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         write_all(descriptor, content)
+        # After the last write: writing clears some bits. The umask is not the project's, either.
+        os.fchmod(descriptor, mode)
         os.utime(descriptor, ns=(mtime_ns, mtime_ns))
         return os.fstat(descriptor)
     finally:
@@ -313,23 +314,34 @@ def _link(stage: Stage, path: str, size: int, mtime_ns: int, target: str) -> Non
 
 
 def _copy_instead(stage: Stage, path: str, target: str) -> None:
-    """Copy what cannot be linked, on a file system without symbolic links."""
+    """Copy what cannot be linked, on a file system without symbolic links.
+
+    Links inside what is copied, and what cannot be read, are left out.
+    """
     import shutil
 
-    source = os.path.normpath(os.path.join(os.path.dirname(f"{stage.run}/{path}"), target))
+    # Relative targets are the project's own: there they lead to something already.
+    source = os.path.normpath(os.path.join(os.path.dirname(f"{stage.project}/{path}"), target))
     at = f"{stage.run}/{path}"
     stage.problems.append(path)
-    if os.path.isdir(source):
-        shutil.copytree(source, at, ignore_dangling_symlinks=True)
-        for copied in files_below(at):
-            status = os.lstat(f"{at}/{copied}")
-            stage.copies[f"{path}/{copied}"] = (status.st_size, status.st_mtime_ns, status.st_ino)
-        for directory, _, _ in os.walk(at):
-            stage.directories.append(directory[len(stage.run) + 1 :])
-        return
-    shutil.copy2(source, at)
-    status = os.lstat(at)
-    stage.copies[path] = (status.st_size, status.st_mtime_ns, status.st_ino)
+    waiting = [(source, at)]
+    while waiting:
+        source, at = waiting.pop()
+        try:
+            if os.path.isdir(source):
+                os.mkdir(at)
+                stage.directories.append(at[len(stage.run) + 1 :])
+                with os.scandir(source) as scan:
+                    names = [entry.name for entry in scan if not entry.is_symlink()]
+                waiting += [(f"{source}/{name}", f"{at}/{name}") for name in names]
+            elif os.path.isfile(source):
+                shutil.copy2(source, at)
+                status = os.lstat(at)
+                stamp = (status.st_size, status.st_mtime_ns, status.st_ino)
+                stage.copies[at[len(stage.run) + 1 :]] = stamp
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
 
 
 def _sweep(stage: Stage, relative: str, outputs: list[str]) -> None:
@@ -338,32 +350,38 @@ def _sweep(stage: Stage, relative: str, outputs: list[str]) -> None:
     try:
         with os.scandir(f"{stage.run}/{relative}") as scan:
             entries = list(scan)
+    except FileNotFoundError:
+        return
     except OSError:
+        # What is in it nobody may see; that it is there belongs into the record.
+        outputs.append(relative)
         return
     for entry in entries:
         path = prefix + entry.name
         if not relative and entry.name == RECORD:
             continue
-        if entry.is_symlink():
-            link = stage.links.get(path)
-            if link is not None and os.readlink(entry.path) == link[0]:
-                os.unlink(entry.path)
-            elif stage.project and os.readlink(entry.path) == f"{stage.project}/{path}":
-                # A link that the probe made when it unfolded a directory.
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                _sweep(stage, path, outputs)
+                if path in stage.links:
+                    _remove_if_empty(entry.path)
+            elif _is_as_staged(stage, path, entry):
                 os.unlink(entry.path)
             else:
                 outputs.append(path)
-        elif entry.is_dir(follow_symlinks=False):
-            _sweep(stage, path, outputs)
-            if path in stage.links:
-                _remove_if_empty(entry.path)
-        elif not _is_as_staged(stage, path, entry):
+        except FileNotFoundError:
+            continue  # A process that outlived the run has removed it.
+        except OSError:
+            # The script has made its directory read-only: it stays, and is said to be there.
             outputs.append(path)
-        else:
-            os.unlink(entry.path)
 
 
 def _is_as_staged(stage: Stage, path: str, entry: os.DirEntry[str]) -> bool:
+    if entry.is_symlink():
+        target = os.readlink(entry.path)
+        link = stage.links.get(path)
+        # The second is a link that the probe made when it unfolded a directory.
+        return (link is not None and target == link[0]) or target == f"{stage.project}/{path}"
     status = entry.stat(follow_symlinks=False)
     copy = stage.copies.get(path)
     if copy is not None:
@@ -402,22 +420,43 @@ def _leave_bytecode(stage: Stage) -> None:
 
 
 def _remove_bytecode(directory: str) -> None:
-    for name in os.listdir(directory):
-        if name.endswith((".pyc", ".pyo")) or ".pyc." in name:
-            remove_if_there(f"{directory}/{name}")
-    _remove_if_empty(directory)
+    try:
+        for name in os.listdir(directory):
+            if name.endswith((".pyc", ".pyo")) or ".pyc." in name:
+                remove_if_there(f"{directory}/{name}")
+        os.rmdir(directory)
+    except OSError:
+        pass
 
 
-def _make_private(path: str) -> bool:
-    """Give a file an inode of its own; return False if it has one already."""
-    status = os.lstat(path)
-    if status.st_nlink < 2 or not stat.S_ISREG(status.st_mode):
-        return False
+def _part_from_pool(stage: Stage, tree: ProjectTree, pool: SourcePool, outputs: list[str]) -> None:
+    """Give outputs that are shared copies of code inodes of their own; forget changed copies."""
+    inodes = {inode for _, _, inode in stage.copies.values()}
+    shared = set()
+    for path in outputs:
+        try:
+            status = os.lstat(f"{stage.run}/{path}")
+        except OSError:
+            continue
+        if status.st_ino in inodes and status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
+            shared.add(path)
+    for file in tree.sources if shared else ():
+        if file.path in shared:
+            pool.drop(file)
+    for path in shared:
+        _make_private(f"{stage.run}/{path}")
+
+
+def _make_private(path: str) -> None:
     beside = temporary_name(path)
-    mode = stat.S_IMODE(status.st_mode)
-    _write_copy(beside, read_file(path), mode, status.st_mtime_ns)
-    os.rename(beside, path)
-    return True
+    try:
+        status = os.lstat(path)
+        mode = stat.S_IMODE(status.st_mode)
+        _write_copy(beside, read_file(path), mode, status.st_mtime_ns)
+        os.rename(beside, path)
+    except OSError:
+        # On a full disk it stays shared with runs that are under way now, and with no later one.
+        remove_if_there(beside)
 
 
 def _remove_if_empty(directory: str) -> None:

@@ -58,7 +58,7 @@ def decode_run(data: bytes, *, where: str) -> Run:
             f"{where} is damaged: {error}", hint="`reenact fsck` lists what is wrong in the store"
         ) from None
     if any(isinstance(value, dict | list) for value in run.flags.values()):
-        flags = {name: _flag_from_json(value) for name, value in run.flags.items()}
+        flags = {name: flag_from_json(value) for name, value in run.flags.items()}
         run = msgspec.structs.replace(run, flags=flags)
     return run
 
@@ -97,13 +97,14 @@ def flag_to_json(value: FlagValue) -> Any:
     return value
 
 
-def _flag_from_json(value: Any) -> FlagValue:
+def flag_from_json(value: Any) -> FlagValue:
+    """Return the value of a flag that stands in JSON; undoes `flag_to_json`."""
     if isinstance(value, dict):
         if len(value) == 1 and "$float" in value:
             return float(value["$float"])
-        return {key: _flag_from_json(item) for key, item in value.items()}
+        return {key: flag_from_json(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_flag_from_json(item) for item in value]
+        return [flag_from_json(item) for item in value]
     return value  # type: ignore[no-any-return]  # JSON scalars are flag values
 
 

@@ -45,7 +45,10 @@ class GitView:
 
     @property
     def files(self) -> frozenset[str]:
-        """Paths relative to the root of all files that are tracked or untracked but not ignored."""
+        """Paths relative to the root of all files that are tracked or untracked but not ignored.
+
+        One that ends in a slash is a repository of its own, of which this one knows nothing more.
+        """
         return self._read()[0]
 
     @property
@@ -86,7 +89,8 @@ class GitView:
             return ""
         out, err = process.communicate()
         if process.returncode != 0:
-            self.problem = err.decode(errors="replace").strip().splitlines()[0] if err else "failed"
+            said = err.decode(errors="replace").strip().splitlines()
+            self.problem = said[0] if said else f"git ended with {process.returncode}"
             return ""
         return os.fsdecode(out)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def identify(root: ProjectRoot, env: Mapping[str, str], cache_directory: str | N
         cache_directory: where the root commit of a repository is remembered: asking git walks the
             whole history.
     """
-    name = os.path.basename(root.path) or "/"
+    name = path_to_text(os.path.basename(root.path)) or "/"
     text = path_to_text(root.path)
     if root.toplevel is not None:
         commit = _cached_root_commit(root.toplevel, env, cache_directory)
@@ -69,7 +70,7 @@ def identify(root: ProjectRoot, env: Mapping[str, str], cache_directory: str | N
             folder = path_to_text(root.path[len(root.toplevel) + 1 :])
             identity = f"git:{commit}:{folder}" if folder else f"git:{commit}"
             return Project(id=identity, name=name, root=text)
-    return Project(id=f"path:{text}", name=path_to_text(name), root=text)
+    return Project(id=f"path:{text}", name=name, root=text)
 
 
 def _cached_root_commit(
@@ -77,9 +78,7 @@ def _cached_root_commit(
 ) -> str | None:
     if cache_directory is None:
         return root_commit(toplevel, env)
-    # A new repository at the same place has another `.git`, with another inode or time of birth.
-    status = os.stat(f"{toplevel}/.git")
-    key = f"{toplevel}\n{status.st_ino}"
+    key = f"{toplevel}\n{_birth(toplevel)}"
     path = f"{cache_directory}/root-{hash_text(toplevel)}"
     try:
         known, _, commit = read_file(path).decode(errors="surrogateescape").rpartition("\n")
@@ -96,6 +95,18 @@ def _cached_root_commit(
         except OSError:
             pass
     return commit_or_none
+
+
+def _birth(toplevel: str) -> str:
+    """Return what is another for a new repository at the same place, and lasts for a repository."""
+    git = os.stat(f"{toplevel}/.git")
+    try:
+        # Git writes it once, and the inode of `.git` alone may be used again.
+        description = os.stat(f"{toplevel}/.git/description")
+    except OSError:
+        # The `.git` of a worktree or submodule is itself a file that is written once.
+        return f"{git.st_ino} {git.st_mtime_ns if stat.S_ISREG(git.st_mode) else 0}"
+    return f"{git.st_ino} {description.st_ino} {description.st_mtime_ns}"
 
 
 def hash_text(text: str) -> str:

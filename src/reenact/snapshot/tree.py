@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from reenact.errors import Damaged, TooNew
 from reenact.model.identity import Digest
-from reenact.model.paths import path_to_text
+from reenact.model.paths import path_to_text, printable
 from reenact.snapshot.rules import (
     CACHES,
     FOLDED_FROM,
@@ -28,6 +29,9 @@ from reenact.store.blobs import Blobs, digest_bytes
 from reenact.store.files import read_file, write_atomically
 
 TREE_FORMAT = 1
+
+_LOOK_AT_MOST = 50_000
+"""So many files are looked at for source among them before a directory counts as mere data."""
 
 _CLOCK_STEP_NS = 20_000_000
 """File systems stamp times in steps of up to 10 ms; twice that is safe."""
@@ -103,6 +107,7 @@ class _Walk:
         self.root = root
         self.listed = listed
         self.source_directories = _parents(listed) if listed is not None else None
+        self.repositories = tuple(p for p in listed or () if p.endswith("/"))
         self.known = cache.files
         self.blobs = blobs
         self.found: dict[str, tuple[_Stamp, Digest | None]] = {}
@@ -116,18 +121,31 @@ class _Walk:
         try:
             with os.scandir(absolute) as scan:
                 entries = list(scan)
+        except FileNotFoundError:
+            return
         except OSError:
+            # In the run it shall refuse as it does here.
+            if relative:
+                self.result.directories.remove(relative)
+                self.result.whole.append(relative)
             return
         prefix = f"{relative}/" if relative else ""
         for entry in entries:
-            name = entry.name
-            path = prefix + name
-            if entry.is_symlink():
-                self._symlink(path, entry)
-            elif entry.is_dir(follow_symlinks=False):
-                self._subdirectory(path, name)
-            elif entry.is_file(follow_symlinks=False):
-                self.file(path, name, entry.stat(follow_symlinks=False))
+            try:
+                self._entry(prefix + entry.name, entry)
+            except FileNotFoundError:
+                continue  # It was deleted while we looked.
+
+    def _entry(self, path: str, entry: os.DirEntry[str]) -> None:
+        if entry.is_symlink():
+            self._symlink(path, entry)
+        elif entry.is_dir(follow_symlinks=False):
+            self._subdirectory(path, entry.name)
+        elif entry.is_file(follow_symlinks=False):
+            self.file(path, entry.name, entry.stat(follow_symlinks=False))
+        else:
+            # A pipe or a socket: nobody looks whether it was written to.
+            self.result.links.append((path, -1, -1))
 
     def _subdirectory(self, path: str, name: str) -> None:
         if name in CACHES or name.endswith(".egg-info"):
@@ -144,12 +162,10 @@ class _Walk:
             self.directory(path)
 
     def _is_mere_data(self, path: str) -> bool:
-        """Tell whether a directory has so many files, and none of them source, as to be one link.
-
-        Looked at in the order in which the system lists them, up to `FOLDED_FROM`.
-        """
+        """Tell whether a directory has so many files, and none of them source, as to be one link."""
         if self.source_directories is not None and path in self.source_directories:
             return False
+        is_judged_by_name = self._is_judged_by_name(f"{path}/")
         seen = 0
         waiting = [path]
         while waiting:
@@ -161,21 +177,26 @@ class _Walk:
                         if entry.is_dir(follow_symlinks=False):
                             if entry.name not in CACHES:
                                 waiting.append(inner)
-                        elif self.listed is None and is_source_candidate(inner, entry.name):
+                        elif is_judged_by_name and is_source_candidate(inner, entry.name):
                             return False
                         seen += 1
-                        if seen >= FOLDED_FROM:
+                        if seen >= (_LOOK_AT_MOST if is_judged_by_name else FOLDED_FROM):
                             return True
             except OSError:
                 continue
-        return False
+        return seen >= FOLDED_FROM
+
+    def _is_judged_by_name(self, path: str) -> bool:
+        """Tell whether git has no say: there is none, or it is a repository of its own."""
+        return self.listed is None or path.startswith(self.repositories)
 
     def _symlink(self, path: str, entry: os.DirEntry[str]) -> None:
         target = os.readlink(entry.path)
         if entry.name in CACHES:
             return
         landing = os.path.normpath(os.path.join(os.path.dirname(path), target))
-        if not target.startswith("/") and not landing.startswith(".."):
+        leads_inside = not target.startswith("/") and not landing.startswith("..")
+        if leads_inside and CACHES.isdisjoint(landing.split("/")):
             # Inside the project: in the run it leads to the run's own copy.
             self.result.source_links.append((path, target))
         elif entry.is_dir():
@@ -185,7 +206,7 @@ class _Walk:
 
     def file(self, path: str, name: str, status: os.stat_result) -> None:
         """Take in one file, as source or as a link."""
-        if self.listed is not None and path not in self.listed:
+        if not self._is_judged_by_name(path) and path not in (self.listed or ()):
             self.result.links.append((path, status.st_size, status.st_mtime_ns))
             return
         stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
@@ -200,13 +221,22 @@ class _Walk:
                 self.found[path] = (stamp, digest)
         if digest is None:
             self.result.links.append((path, status.st_size, status.st_mtime_ns))
-            if status.st_size > SOURCE_LIMIT and is_source_candidate(path, name):
+            if status.st_size > SOURCE_LIMIT and self._is_long_text(path, name):
                 self.result.too_large.append(path)
         else:
             mode = stat.S_IMODE(status.st_mode)
             self.result.sources.append(
                 SourceFile(path, mode, status.st_size, digest, status.st_mtime_ns)
             )
+
+    def _is_long_text(self, path: str, name: str) -> bool:
+        if not is_source_candidate(path, name):
+            return False
+        try:
+            with open(f"{self.root}/{path}", "rb") as file:
+                return is_text(file.read(8000))
+        except OSError:
+            return False
 
     def _read(self, path: str, name: str, status: os.stat_result) -> Digest | None:
         """Return the digest of a source file, which is then a blob; None for data."""
@@ -262,15 +292,31 @@ def take_snapshot(
     )
     tree = digest_bytes(content) if blobs is None else blobs.put(content)
     if cache_path is not None and blobs is not None and only is None:
-        cache_data = msgspec.msgpack.encode(_CacheFile(1, walk.found, tree))
-        os.makedirs(os.path.dirname(cache_path), exist_ok=True)
-        write_atomically(cache_path, cache_data, sync=False)
+        _save_cache(cache_path, _CacheFile(1, walk.found, tree))
     return result._replace(tree=tree)
 
 
 def read_tree(blobs: Blobs, digest: Digest) -> SourceTree:
-    """Return the source tree that a run was made from; raises NotFound or Damaged."""
-    return msgspec.json.decode(blobs.get(digest), type=SourceTree)
+    """Return the source tree that a run was made from.
+
+    Raises:
+        NotFound: this store does not have it.
+        Damaged: the blob is not what its name says, or no tree.
+        TooNew: a later version of Reenact wrote it.
+    """
+    try:
+        tree = msgspec.json.decode(blobs.get(digest), type=SourceTree)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Damaged(
+            f"blob {digest[:12]} is no source tree: {error}",
+            hint="`reenact fsck` lists what is wrong in the store",
+        ) from None
+    if tree.format > TREE_FORMAT:
+        raise TooNew(
+            f"source tree {digest[:12]} has format {tree.format}, this Reenact reads {TREE_FORMAT}",
+            hint="install the version of Reenact that wrote it, or a later one",
+        )
+    return tree
 
 
 def _take_only(walk: _Walk, root: str, only: list[str]) -> None:
@@ -299,6 +345,20 @@ def _load_cache(path: str | None) -> _CacheFile:
     except (OSError, msgspec.DecodeError):
         return _CacheFile()
     return cache if cache.version == 1 else _CacheFile()
+
+
+def _save_cache(path: str, cache: _CacheFile) -> None:
+    try:
+        data = msgspec.msgpack.encode(cache)
+    except UnicodeEncodeError:
+        # Files whose names are not UTF-8 are read every time.
+        files = {name: known for name, known in cache.files.items() if printable(name) == name}
+        data = msgspec.msgpack.encode(_CacheFile(cache.version, files, cache.tree))
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_atomically(path, data, sync=False)
+    except OSError:
+        pass  # Without it the next snapshot reads the files again.
 
 
 def _parents(files: frozenset[str]) -> set[str]:

@@ -132,11 +132,6 @@ class Blobs:
                 if is_digest(name):
                     yield Digest(name)
 
-    def leftovers(self) -> Iterator[str]:
-        """Yield the paths of temporary files that killed writers left."""
-        for directory, _, names in os.walk(self.root):
-            yield from (os.path.join(directory, name) for name in names if name.endswith(".tmp"))
-
     def remove(self, digest: Digest) -> None:
         """Remove a blob; whoever calls has made sure that nothing refers to it."""
         remove_if_there(self.path(digest))

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reenact.errors import StoreUnusable
+
+_TEMPORARY = re.compile(r"\.(\d+)-\d+-[0-9a-f]{6}\.tmp$")
+_WRITERS_TAKE_S = 60.0
 
 _counter = 0
 
@@ -68,6 +73,50 @@ def remove_if_there(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         pass
+
+
+def is_abandoned(path: str) -> bool:
+    """Tell whether `temporary_name` made a name for a writer that is gone.
+
+    A writer on another machine counts as gone when nothing was written for a minute: nobody takes
+    nearly as long.
+    """
+    match = _TEMPORARY.search(path)
+    if match is None:
+        return False
+    try:
+        os.kill(int(match[1]), 0)
+    except ProcessLookupError:
+        pass
+    except (PermissionError, OverflowError):
+        return False
+    else:
+        return False
+    try:
+        return time.time() - os.lstat(path).st_mtime > _WRITERS_TAKE_S
+    except OSError:
+        return False
+
+
+def delete_tree(path: str) -> None:
+    """Delete a file or a directory with all that is in it, whatever its permissions are."""
+    import shutil
+
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            remove_if_there(path)
+    except FileNotFoundError:
+        pass  # Somebody else is deleting it, too.
+    except PermissionError:
+        # A script may leave directories that it must not write to itself.
+        os.chmod(path, 0o700)
+        for directory, names, _ in os.walk(path):
+            for inner in (os.path.join(directory, name) for name in names):
+                if not os.path.islink(inner):
+                    os.chmod(inner, 0o700)
+        shutil.rmtree(path)
 
 
 @contextmanager

@@ -12,39 +12,46 @@ database and leave it well-formed are not noticed. One Index is for one thread.
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import datetime
-from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
+from contextlib import ExitStack
+from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
 from reenact.errors import NotFound
-from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId
 from reenact.model.metrics import Summary, summarize
-from reenact.model.record import flag_to_json, to_json
-from reenact.model.run import Exit, OperationKind, Status
-from reenact.store.columns import IndexedRun, Kind, Sort, microseconds, sql_number
+from reenact.model.run import Status
+from reenact.store.columns import IndexedRun, Kind, Sort, microseconds
+from reenact.store.index_rows import (
+    SCHEMA_VERSION,
+    Reading,
+    define_functions,
+    detail_row,
+    flag_row,
+    metric_row,
+    names_in,
+    prepare_tables,
+    run_row,
+    unpack_run,
+    writing,
+)
 from reenact.store.lock import Lock, SharedLock, is_locked
 from reenact.store.metric_log import read_points
 from reenact.store.query import (
-    FLAG_KINDS,
     Filter,
     Known,
     Sql,
     compile_filter,
     metric_column,
 )
-from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
+from reenact.store.store import RECORD_DIRECTORY, Store
 
 CHECK_ALL = 20_000
 """Up to so many runs, the files of all are looked at before each answer."""
 
-_SCHEMA_VERSION = 1
 _BUSY_S = 5.0
 _BATCH = 500
 _PAGE_BYTES = 4096
@@ -54,29 +61,6 @@ _RACY_NS = 2_000_000_000
 _TOUCHED_NS = 60_000_000_000
 """How long a writer that called `touch` may take until its files are changed."""
 
-_SCHEMA = """
-create table meta (key text primary key, value text) without rowid;
-create table names (
-    name text primary key, key integer, is_flag integer, is_metric integer) without rowid;
-create table runs (
-    n integer primary key, id text, deleted integer, record integer, notes integer,
-    is_final integer, touched integer, position integer, project text, project_name text,
-    op text, stem text, status text, label text, marked integer, tags text,
-    created integer, started integer, ended integer, duration real, exit integer);
-create unique index runs_id on runs (deleted, id);
-create index runs_position on runs (deleted, position desc, id);
-create index runs_open on runs (deleted) where is_final = 0 or touched is not null;
-create table details (
-    n integer primary key, comment text, command text, commit_id text, dirty integer, source text,
-    payload blob);
-create table tags (tag text, n integer, primary key (tag, n)) without rowid;
-create table flags (
-    name integer, n integer, kind integer, number, text text,
-    primary key (name, n)) without rowid;
-create table metrics (
-    name integer, n integer, count, first, first_step, last, last_step, minimum, minimum_step,
-    maximum, maximum_step, mean, nan_count, primary key (name, n)) without rowid;
-"""
 _BUSY = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -89,27 +73,6 @@ _BUSY = (
 _Result = TypeVar("_Result")
 
 
-_Text: TypeAlias = str | None
-_Time: TypeAlias = datetime | None
-_decode: Callable[[bytes], tuple[Any, ...]] = msgspec.json.Decoder(
-    tuple[RunId, Status, _Text, _Text, _Text, _Text, tuple[str, ...], _Text, bool, _Time, _Time,
-          _Time, Exit | None, dict[str, Any], tuple[str, ...], dict[str, list[Any]],
-          tuple[str, ...], _Text, bool | None, _Text, _Text]
-).decode  # fmt: skip
-"""An IndexedRun as the database holds it: lists, flags as `flag_to_json` writes them."""
-
-
-class _Reading(NamedTuple):
-    """A run as it was read from its files, and the state of these files just before."""
-
-    stored: StoredRun
-    metrics: dict[str, Summary]
-    record: int | None
-    notes: int | None
-    position: int
-    is_final: bool
-
-
 _Stamp = tuple[int | None, int | None, int | None]
 """What a row says of its files: `record`, `notes`, `touched`."""
 
@@ -119,7 +82,7 @@ class _Change(NamedTuple):
 
     id: RunId
     before: _Stamp | None
-    reading: _Reading | None
+    reading: Reading | None
 
 
 class Index:
@@ -269,7 +232,7 @@ class Index:
         """Take over what the files of a run say now."""
 
         def take_over(db: sqlite3.Connection) -> None:
-            with _writing(db):
+            with writing(db):
                 self._write(db, [_Change(run_id, None, None)], False, is_update=True)
 
         if os.path.exists(self._store.index_path):
@@ -312,8 +275,8 @@ class Index:
                 self._connection = sqlite3.connect(":memory:", isolation_level=None)
                 if self._place == "copy":
                     self._copy_into(self._connection)
-            _define_functions(self._connection)
-            _prepare(self._connection)
+            define_functions(self._connection)
+            prepare_tables(self._connection)
         return self._connection
 
     def _open_file(self) -> sqlite3.Connection:
@@ -355,7 +318,7 @@ class Index:
             try:
                 source = sqlite3.connect(f"file:{quoted}?{mode}", uri=True, timeout=1.0)
                 try:
-                    if source.execute("pragma user_version").fetchone()[0] == _SCHEMA_VERSION:
+                    if source.execute("pragma user_version").fetchone()[0] == SCHEMA_VERSION:
                         source.backup(connection)
                         return
                 finally:
@@ -407,7 +370,7 @@ class Index:
             # What came back meanwhile is read again.
             gone = [_Change(RunId(run_id), None, None) for run_id in known - present]
             if gone or seen is None or seen[0] != (stamp or ""):
-                with _writing(db):
+                with writing(db):
                     self._write(db, gone, deleted)
                     db.execute("insert or replace into meta values (?, ?)", (key, stamp or ""))
         self._take_over(db, self._suspects(db, directory, deleted), deleted)
@@ -426,7 +389,7 @@ class Index:
     ) -> None:
         changes = [_Change(i, before, self._read(i, deleted)) for i, before in stale]
         if changes:
-            with _writing(db):
+            with writing(db):
                 self._write(db, changes, deleted)
 
     def _suspects(
@@ -451,7 +414,7 @@ class Index:
                 if now != status:
                     statuses.append((now.value, deleted, run_id, record))
         if statuses:
-            with _writing(db):
+            with writing(db):
                 db.executemany(
                     "update runs set status = ? where deleted = ? and id = ? and record = ?",
                     statuses,
@@ -504,7 +467,7 @@ class Index:
         self._take_over(db, stale, deleted)
         return bool(stale)
 
-    def _read(self, run_id: RunId, deleted: bool) -> _Reading | None:
+    def _read(self, run_id: RunId, deleted: bool) -> Reading | None:
         path = f"{self._store.directory(run_id, deleted=deleted)}/{RECORD_DIRECTORY}"
         record, changed_ns = _file_stamp(f"{path}/run.json")
         has_notes = os.access(f"{path}/notes.json", os.F_OK)
@@ -513,7 +476,7 @@ class Index:
             stored = self._store.read_run(run_id, deleted=deleted)
             if stored.run is not None and stored.run.exit is not None:
                 position = microseconds(stored.run.created)
-                return _Reading(stored, stored.run.metrics, record, notes, position, True)
+                return Reading(stored, stored.run.metrics, record, notes, position, True)
             open_stamp = _open_stamp(path)
             stored = self._store.read_run(run_id, deleted=deleted)
         except NotFound:
@@ -525,12 +488,12 @@ class Index:
             metrics = stored.run.metrics
             if stored.run.exit is not None:
                 # It ended just now: without a stamp it will be read once more.
-                return _Reading(stored, metrics, None, None, position, False)
+                return Reading(stored, metrics, None, None, position, False)
             try:
                 metrics = summarize(read_points(path)) or metrics
             except OSError:
                 pass
-        return _Reading(stored, metrics, open_stamp, None, position, False)
+        return Reading(stored, metrics, open_stamp, None, position, False)
 
     # --- rows ---
 
@@ -570,15 +533,15 @@ class Index:
             touched = None
             if stamp and stamp[2] and not is_update and time.time_ns() - stamp[2] < _TOUCHED_NS:
                 touched = stamp[2]
-            all_rows.append(_run_row(n, deleted, touched, reading))
-            details.append(_detail_row(n, reading))
+            all_rows.append(run_row(n, deleted, touched, reading))
+            details.append(detail_row(n, reading))
             tags += [(tag, n) for tag in set(reading.stored.notes.tags)]
             if reading.stored.run is not None:
                 for name, value in reading.stored.run.flags.items():
-                    flags.append((self._name(db, name, "is_flag"), n, *_flag_values(value)))
+                    flags.append((self._name(db, name, "is_flag"), n, *flag_row(value)))
                 for name, summary in reading.metrics.items():
                     key = self._name(db, name, "is_metric")
-                    metrics.append((key, n, *_metric_values(summary)))
+                    metrics.append((key, n, *metric_row(summary)))
         # In the order of the table: neighbours go into the same page.
         flags.sort(key=_two)
         metrics.sort(key=_two)
@@ -590,13 +553,13 @@ class Index:
 
     def _remove(self, db: sqlite3.Connection, n: int) -> None:
         (payload,) = db.execute("select payload from details where n = ?", (n,)).fetchone()
-        packed = _decode(payload)
-        for table, names in (("flags", packed[_FLAGS]), ("metrics", packed[_METRICS])):
+        tags, flags, metrics = names_in(payload)
+        for table, names in (("flags", flags), ("metrics", metrics)):
             db.executemany(
                 f"delete from {table} where name = ? and n = ?",  # noqa: S608
                 [(self._names[name].key, n) for name in names],
             )
-        db.executemany("delete from tags where tag = ? and n = ?", [(t, n) for t in packed[_TAGS]])
+        db.executemany("delete from tags where tag = ? and n = ?", [(tag, n) for tag in tags])
         db.execute("delete from details where n = ?", (n,))
         db.execute("delete from runs where n = ?", (n,))
 
@@ -680,7 +643,7 @@ class Index:
                 f" where r.n in ({_marks(len(batch))})"
             )
             for n, status, payload in db.execute(text, batch):
-                found[n] = _unpack(payload, status)
+                found[n] = unpack_run(payload, status)
         return [found[n] for n in numbers]
 
 
@@ -693,105 +656,6 @@ _SORTED_BY = {
     "dirty": "d.dirty",
     "source": "d.source",
 }
-
-
-_TAGS, _FLAGS, _METRICS = (IndexedRun._fields.index(name) for name in ("tags", "flags", "metrics"))
-_SUMMARY_FIELDS = Summary.__struct_fields__
-
-
-def _pack(run: IndexedRun) -> bytes:
-    # Without the names of the fields it is half as long.
-    packed: list[object] = list(run)
-    packed[_FLAGS] = {name: flag_to_json(value) for name, value in run.flags.items()}
-    packed[_METRICS] = {name: msgspec.structs.astuple(s) for name, s in run.metrics.items()}
-    return to_json(packed)
-
-
-def _unpack(payload: bytes, status: str) -> IndexedRun:
-    packed: list[Any] = list(_decode(payload))
-    # What has become of an unfinished run changes without its files.
-    packed[IndexedRun._fields.index("status")] = Status(status)
-    packed[_FLAGS] = {
-        name: _flag_from_json(value) if type(value) in (dict, list) else value
-        for name, value in packed[_FLAGS].items()
-    }
-    packed[_METRICS] = {
-        name: Summary(**dict(zip(_SUMMARY_FIELDS, values, strict=True)))
-        for name, values in packed[_METRICS].items()
-    }
-    return IndexedRun(*packed)
-
-
-def _flag_from_json(value: Any) -> FlagValue:
-    if isinstance(value, dict):
-        if len(value) == 1 and "$float" in value:
-            return float(value["$float"])
-        return {key: _flag_from_json(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_flag_from_json(item) for item in value]
-    return value  # type: ignore[no-any-return]  # JSON scalars are flag values
-
-
-def _run_row(n: int, deleted: bool, touched: int | None, reading: _Reading) -> tuple[object, ...]:
-    _, _, status, run, notes, _ = reading.stored
-    tags = " ".join(sorted(notes.tags))
-    head = (n, reading.stored.id, deleted, reading.record, reading.notes, reading.is_final, touched,
-            reading.position)  # fmt: skip
-    if run is None:
-        return (*head, None, None, None, None, status.value, notes.label, notes.marked, tags,
-                None, None, None, None, None)  # fmt: skip
-    name = run.operation.name
-    stem = name
-    if run.operation.kind is OperationKind.SCRIPT:
-        stem = os.path.splitext(os.path.basename(name))[0]
-    return (
-        *head, run.project.id, run.project.name, name, stem, status.value, notes.label,
-        notes.marked, tags, microseconds(run.created),
-        None if run.started is None else microseconds(run.started),
-        None if run.ended is None else microseconds(run.ended),
-        run.duration_s, None if run.exit is None else run.exit.shell_status,
-    )  # fmt: skip
-
-
-def _detail_row(n: int, reading: _Reading) -> tuple[object, ...]:
-    run_id, _, status, run, notes, damage = reading.stored
-    if run is None:
-        empty = IndexedRun(run_id, status, None, None, None, notes.label, notes.tags, notes.comment,
-                           notes.marked, None, None, None, None, {}, (), {}, (), None, None,
-                           None, damage)  # fmt: skip
-        return (n, notes.comment, None, None, None, None, _pack(empty))
-    vcs = run.source.vcs if run.source else None
-    commit, is_dirty = (vcs.commit, vcs.is_dirty) if vcs else (None, None)
-    tree = run.source.tree if run.source else None
-    indexed = IndexedRun(
-        run_id, status, run.operation.name, run.project.id, run.project.name, notes.label,
-        notes.tags, notes.comment, notes.marked, run.created, run.started, run.ended, run.exit,
-        run.flags, run.given, reading.metrics, run.command, commit, is_dirty, tree, damage,
-    )  # fmt: skip
-    command = indexed.command_text
-    return (n, notes.comment, command, commit, is_dirty, tree, _pack(indexed))
-
-
-def _flag_values(value: FlagValue) -> tuple[int, float | None, str]:
-    if isinstance(value, bool):
-        return FLAG_KINDS["bool"], int(value), "true" if value else "false"
-    if isinstance(value, str):
-        return FLAG_KINDS["text"], None, value
-    if value is None:
-        return FLAG_KINDS["null"], None, "null"
-    if isinstance(value, list | dict):
-        return FLAG_KINDS["list"], None, to_json(flag_to_json(value)).decode()
-    if value != value:
-        return FLAG_KINDS["nan"], None, "nan"
-    return FLAG_KINDS["number"], sql_number(value), repr(value)
-
-
-def _metric_values(summary: Summary) -> tuple[object, ...]:
-    # The columns of the table are the fields of a Summary, in their order.
-    values: tuple[object, ...] = msgspec.structs.astuple(summary)
-    if any(type(value) is str for value in values):
-        return tuple(float(v) if type(v) is str and v != "NaN" else v for v in values)
-    return values
 
 
 # --- states of files ---
@@ -835,44 +699,6 @@ def _open_status(*, is_started: bool, is_locked: bool) -> Status:
 
 
 # --- the database ---
-
-
-@contextmanager
-def _writing(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("begin immediate")
-    try:
-        yield
-        db.execute("commit")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("rollback")
-        raise
-
-
-def _prepare(db: sqlite3.Connection) -> None:
-    """Make the tables, in place of those of another version."""
-    if db.execute("pragma user_version").fetchone()[0] == _SCHEMA_VERSION:
-        return
-    with _writing(db):
-        if db.execute("pragma user_version").fetchone()[0] == _SCHEMA_VERSION:
-            return
-        for (name,) in db.execute("select name from sqlite_master where type = 'table'").fetchall():
-            db.execute(f'drop table "{name}"')
-        for statement in _SCHEMA.split(";")[:-1]:
-            db.execute(statement)
-        db.execute(f"pragma user_version = {_SCHEMA_VERSION}")
-
-
-def _define_functions(db: sqlite3.Connection) -> None:
-    def matches(pattern: str, text: str) -> bool:
-        return re.search(pattern, text) is not None
-
-    def has_element(text: str, wanted: str) -> bool:
-        value = _flag_from_json(msgspec.json.decode(text))
-        return any(wanted == _flag_values(item)[2] for item in value)  # type: ignore[union-attr]
-
-    db.create_function("matches", 2, matches, deterministic=True)
-    db.create_function("has_element", 2, has_element, deterministic=True)
 
 
 def _printable(text: str) -> str:

@@ -12,7 +12,7 @@ PRINT = "import json; print(json.dumps(vars(args), default=str))\n"
 HEAD = "import argparse, json, os\np = argparse.ArgumentParser()\n"
 TAIL = "args = p.parse_args()\n" + PRINT
 
-EVERYTHING = '''
+EVERYTHING = """
 import argparse, os
 from pathlib import Path
 
@@ -50,7 +50,7 @@ if __name__ == "__main__":
     args = make().parse_args()
     import json
     print(json.dumps(vars(args), default=str))
-'''
+"""
 
 
 def test_every_kind_of_argument_is_found(project: Project) -> None:
@@ -351,7 +351,10 @@ def test_only_one_of_two_exclusive_options_is_required_by_the_group(project: Pro
         ({"cfg/options.py": "parser"}, "import cfg.options as o\no.get_parser().parse_args()"),
         ({"cfg/options.py": "parser"}, "import cfg.options\ncfg.options.get_parser().parse_args()"),
         ({"cfg/__init__.py": "parser"}, "import cfg\nargs = cfg.get_parser().parse_args()"),
-        ({"cfg/options.py": "parser"}, "from cfg import options\noptions.get_parser().parse_args()"),
+        (
+            {"cfg/options.py": "parser"},
+            "from cfg import options\noptions.get_parser().parse_args()",
+        ),
         ({"src/lib/opt.py": "parser"}, "from lib.opt import get_parser\nget_parser().parse_args()"),
         (
             {"options.py": "parser", "cli.py": "from options import *\n"},
@@ -366,7 +369,10 @@ def test_only_one_of_two_exclusive_options_is_required_by_the_group(project: Pro
             "def main():\n    from options import get_parser\n    get_parser().parse_args()\nmain()",
         ),
         (
-            {"config.py": "parser", "more.py": "from config import get_parser\nget_parser().parse_args()"},
+            {
+                "config.py": "parser",
+                "more.py": "from config import get_parser\nget_parser().parse_args()",
+            },
             "from more import args",
         ),
     ],
@@ -534,7 +540,9 @@ def test_types_are_those_that_the_script_declares(
         ("sorted(n for n in models.__dict__)", None),
     ],
 )
-def test_choices_are_found(project: Project, choices: str, found: tuple[object, ...] | None) -> None:
+def test_choices_are_found(
+    project: Project, choices: str, found: tuple[object, ...] | None
+) -> None:
     script = (
         "import enum\nfrom torchvision import models\nTABLE = {'x': 1, 'y': 2}\n"
         "class Mode(enum.Enum):\n    FAST = 'fast'\n    SLOW = 'slow'\n"
@@ -554,9 +562,7 @@ def test_a_pair_of_switches_becomes_one_flag(project: Project) -> None:
     flag = project.flags(script)["feature"]
 
     assert flag.default is True
-    assert flag.binding == Option(
-        option="--feature", action=Action.PAIR, negative="--no-feature"
-    )
+    assert flag.binding == Option(option="--feature", action=Action.PAIR, negative="--no-feature")
     assert project.receives(script, "feature=no") == {"feature": False}
 
 

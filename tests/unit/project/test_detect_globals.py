@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reenact.model.flags import FlagType, Global
@@ -42,9 +42,7 @@ def found(project: Project, source: str | bytes) -> dict[str, object]:
         ("x = [[1], (2,)]", [[1], [2]], FlagType.LIST),
     ],
 )
-def test_literals_are_flags(
-    project: Project, line: str, default: object, kind: FlagType
-) -> None:
+def test_literals_are_flags(project: Project, line: str, default: object, kind: FlagType) -> None:
     flag = project.flags(line + "\n")["x"]
 
     assert (flag.default, flag.type) == (default, kind)
@@ -217,25 +215,54 @@ def test_a_function_that_calls_itself_is_no_trap(project: Project) -> None:
     assert [flag.name for flag in project.detect(script).flags] == ["lr"]
 
 
-WORDS = st.sampled_from(
-    "import argparse|p = argparse.ArgumentParser()|p.add_argument('--x', default=y)|y = [y]|"
-    "p.add_argument(*y, **y)|p.parse_args()|p.add_subparsers().add_parser(y)|import click|"
-    "@click.command()|@click.option('--z', default=y, type=click.Choice(y))|def f(y=1, *a, **k):|"
-    "    return f(y)|    yield y|class A(A):|    x: int = 1|    def g(self): return super().g()|"
-    "A().g(); A.g|f(*y, **y)()|for y in f(): y = y + 1|while y: break|with f(y) as (y, p): pass|"
-    "try:|    import tyro|except y:|    pass|tyro.cli(A)|y, *p = y|del y|lambda y: p|"
-    "from . import train|from train import *|y = {**y, 'a': p}|y[0].b = p|p.parents = [p]|"
-    "y = p if y else A|import typer|typer.run(f)|assert (y := y)|parser = argparse.ArgumentParser("
-    "parents=[p], prefix_chars=y)|f'{y!r:>{y}}'|y @ p < y in p|[y for y in y if y]|async def h(): await y"
-    .split("|")
-)  # fmt: skip
+STATEMENTS = st.sampled_from(
+    r"""
+import argparse, click, typer, tyro
+p = argparse.ArgumentParser()
+p.add_argument('--x', default=y, type=f, choices=A)
+p.add_argument(*y, **y)
+p.parse_args()
+p, y = p.parse_known_args()
+p.add_subparsers(dest=y).add_parser(y, parents=[p])
+p = argparse.ArgumentParser(parents=[p], prefix_chars=y)
+p.parents = [p]
+y = [y]
+y = {**y, 'a': p}
+y = p if y else A
+y, *p = y
+y[0].b = p
+y += 1
+del y
+@click.command()\n@click.option('--z', default=y, type=click.Choice(y))\ndef f(y=1): f(y)
+@click.group()\n@f\ndef p(*a, y, **k): return p(*a, **k)
+def f(y=1, *a, **k):\n  yield p.parse_args(f(y))\n  return p
+class A(A):\n  x: int = 1\n  def g(self): return super().g(), p.parse_args()
+class A(argparse.ArgumentParser):\n  def add_argument(self, *a, **k): super().add_argument(*a, **k)
+p = A(); p.g(); p.add_argument('y')
+f(*y, **y)()
+for y in f(): y = p
+while y: p.add_argument(y)
+with f(p) as (y, p): pass
+try:\n  import tyro as y\nexcept y:\n  p.parse_args([])
+tyro.cli(A)
+typer.run(f)
+from . import train
+from train import *
+lambda y: p
+f'{y!r:>{y}} {p}'
+y @ p < y in p
+y = [p for y in y if p]
+async def f(): await p.parse_args()
+match p:\n  case A(y): p = y
+if (y := p): p.add_argument('--w')
+""".strip().splitlines()
+).map(lambda line: line.replace("\\n", "\n"))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
-@given(st.lists(WORDS, max_size=25))
-@example(["import argparse", "y = [y]", "p = argparse.ArgumentParser()", "p.parse_args()"])
+@given(st.lists(STATEMENTS, max_size=25))
 def test_no_heap_of_statements_makes_detection_fail(project: Project, lines: list[str]) -> None:
-    project.detect("\n".join(lines))
+    project.detect("\n".join(["import argparse, click, typer, tyro", *lines]))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)

@@ -16,13 +16,18 @@ import os
 import sys
 import time
 
+_MOST_UNFOLDED = 20000
+"""A directory of more files stays a link when a walk comes to it: it would take too long."""
+
 _O_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class _Settings(object):
     def __init__(self, environ):
         self.record = environ["REENACT_RECORD_DIR"]
-        self.run = environ.get("REENACT_STAGE", "")
+        self.named_run = environ.get("REENACT_STAGE", "")
+        # As `getcwd` will spell it.
+        self.run = os.path.realpath(self.named_run) if self.named_run else ""
         self.project = environ.get("REENACT_PROJECT", "")
         self.stdout = environ.get("REENACT_STDOUT", "")
 
@@ -129,11 +134,16 @@ def _resolve_to_stage(settings):
     inside = project + "/"
 
     def staged(path):
-        if path != project and not path.startswith(inside):
-            return path
         if "/site-packages" in path or "/dist-packages" in path:
             return path
-        candidate = settings.run + path[len(project) :]
+        real = path
+        if path != project and not path.startswith(inside):
+            if path.startswith((sys.prefix, sys.base_prefix)):
+                return path
+            real = os.path.realpath(path)
+            if real != project and not real.startswith(inside):
+                return path
+        candidate = settings.run + real[len(project) :]
         return candidate if os.path.exists(candidate) else path
 
     for index, entry in enumerate(sys.path):
@@ -156,8 +166,8 @@ def _resolve_to_stage(settings):
 class _Links(object):
     """Staged links: which were read, and private copies for those that are about to be written.
 
-    A staged link is a symbolic link in the run directory to the same path in the project. A link
-    that the script made itself is left alone.
+    A staged link is a symbolic link in the run directory that leads into the project. A link that
+    leads from the run directory to itself is followed.
     """
 
     def __init__(self, settings):
@@ -165,7 +175,10 @@ class _Links(object):
         self.run = settings.run
         self.project = settings.project
         self.inside = settings.run + "/"
+        self.named_inside = settings.named_run + "/"
+        self.staged = settings.project + "/"
         self.seen = set()
+        self.walked = set()
         self.renew_lock()
         # What is about to be changed: the position of the path among the event's arguments, and
         # whether the file itself is changed or only the directory that it is in.
@@ -180,6 +193,7 @@ class _Links(object):
             "os.chmod": ((0, True),),
             "os.utime": ((0, True),),
             "os.setxattr": ((0, True),),
+            "shutil.rmtree": ((0, True),),
             "sqlite3.connect": ((0, True),),
         }
 
@@ -209,6 +223,11 @@ class _Links(object):
                     self.before_change(arguments[position], is_file, False)
             except Exception:
                 pass
+        elif event == "os.scandir":
+            try:
+                self.before_walk(arguments[0])
+            except Exception:
+                pass
         elif event == "os.chdir":
             self.seen.clear()
 
@@ -221,20 +240,37 @@ class _Links(object):
                 return None
             path = os.fspath(path)
         path = os.path.normpath(os.path.join(os.getcwd(), path))
-        return path[len(self.inside) :] if path.startswith(self.inside) else None
+        if path.startswith(self.inside):
+            return path[len(self.inside) :]
+        if path.startswith(self.named_inside):
+            return path[len(self.named_inside) :]
+        return "" if path in (self.run, self.named_inside[:-1]) else None
 
-    def first_link(self, relative):
-        """Return the shortest leading part of a relative path that is a staged link, or None."""
+    def follow(self, relative, follows):
+        """Go along a relative path as the system does, but no further than a staged link.
+
+        Return where that is and True if it is such a link, and what is left of the path then.
+        `follows` says whether another link at the very end is followed.
+        """
         at = self.run
-        for name in relative.split("/"):
+        names = relative.split("/")
+        links = 0
+        while names:
+            name = names.pop(0)
             at += "/" + name
             try:
                 target = os.readlink(at)
             except OSError:
                 continue
-            if target == self.project + at[len(self.run) :]:
-                return at
-        return None
+            if target.startswith(self.staged):
+                return at, True, names
+            target = os.path.normpath(os.path.join(os.path.dirname(at), target))
+            links += 1
+            if links > 40 or not (names or follows) or not target.startswith(self.inside):
+                break
+            names[:0] = target[len(self.inside) :].split("/")
+            at = self.run
+        return at, False, names
 
     def is_shared(self, path):
         """Tell whether a file is code that the run directory shares with others of the store."""
@@ -249,9 +285,9 @@ class _Links(object):
         if type(path) is str and path.endswith((".py", ".pyc")):
             return
         relative = self.within(path)
-        if relative is None or relative.startswith(".reenact/"):
+        if not relative or relative.startswith(".reenact/"):
             return
-        if self.first_link(relative) is not None:
+        if self.follow(relative, True)[1]:
             with self.lock:
                 _append(self.record + "/reads", repr(relative))
 
@@ -260,23 +296,52 @@ class _Links(object):
         if self.lock._is_owned():
             return
         relative = self.within(path)
-        if relative is None or relative.startswith(".reenact/"):
+        if not relative or relative.startswith(".reenact/"):
             return
-        full = self.inside + relative
+        at, is_staged, rest = self.follow(relative, is_file)
+        if not (rest or is_file) or not (is_staged or (is_file and self.is_shared(at))):
+            return
+        with self.lock, _AcrossProcesses(self.record):
+            # Another thread or process may have done it meanwhile.
+            at, is_staged, rest = self.follow(relative, is_file)
+            while is_staged and rest:
+                self.unfold(at)
+                at, is_staged, rest = self.follow(relative, is_file)
+            if is_file and (is_staged or self.is_shared(at)):
+                self.make_private(at, truncates)
+
+    def before_walk(self, path):
+        """Make links to directories real: a walk that does not follow links goes into those."""
+        if self.lock._is_owned():
+            return
+        relative = self.within("." if path is None else path)
+        if relative is None or relative in self.walked:
+            return
+        self.walked.add(relative)
+        at, is_staged, _ = self.follow(relative, True) if relative else (self.run, False, ())
+        if is_staged:
+            return
         with self.lock:
-            while True:
-                link = self.first_link(relative)
-                if link is None:
-                    if is_file and self.is_shared(full):
-                        self.make_private(full, truncates)
-                    return
-                if link != full:
-                    self.unfold(link)
-                elif is_file:
-                    self.make_private(link, truncates)
-                    return
-                else:
-                    return
+            for name in os.listdir(at):
+                link = at + "/" + name
+                if name.startswith(".") or not self.leads_to_directory(link):
+                    continue
+                with _AcrossProcesses(self.record):
+                    if os.path.islink(link) and len(os.listdir(link)) <= _MOST_UNFOLDED:
+                        self.unfold(link)
+
+    def leads_to_directory(self, link):
+        try:
+            target = os.readlink(link)
+        except OSError:
+            return False
+        # What is a link in the project too stays one, and nobody walks into an environment.
+        return (
+            target == self.project + link[len(self.run) :]
+            and os.path.isdir(target)
+            and not os.path.islink(target)
+            and not os.path.exists(target + "/pyvenv.cfg")
+        )
 
     def unfold(self, link):
         """Replace the link to a directory by a directory of links."""
@@ -285,9 +350,10 @@ class _Links(object):
         os.mkdir(beside)
         for name in os.listdir(target):
             os.symlink(target + "/" + name, beside + "/" + name)
-        # Not atomic for a directory: another thread may miss the name for a moment.
-        os.unlink(link)
-        os.rename(beside, link)
+        if not _exchange(beside, link):
+            # Not atomic: another thread may miss the name for a moment.
+            os.unlink(link)
+            os.rename(beside, link)
 
     def make_private(self, link, truncates):
         """Replace the link to a file by a copy, empty where the content is not wanted."""
@@ -320,3 +386,43 @@ class _Links(object):
             raise
         os.close(out)
         os.rename(beside, link)
+
+
+class _AcrossProcesses(object):
+    """Held by one process of the run at a time, where the file system has locks."""
+
+    def __init__(self, record):
+        self.path = record + "/processes"
+
+    def __enter__(self):
+        self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            import fcntl
+
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        except (ImportError, OSError):
+            pass
+
+    def __exit__(self, *_):
+        try:
+            import fcntl
+
+            # A fork of another thread may have copied the descriptor.
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        except (ImportError, OSError):
+            pass
+        os.close(self.descriptor)
+
+
+def _exchange(directory, link):
+    """Swap a directory and a link at once, and remove the link; False where that is impossible."""
+    try:
+        import ctypes
+
+        swap = ctypes.CDLL(None).renameat2
+        if swap(-100, os.fsencode(directory), -100, os.fsencode(link), 2) != 0:
+            return False
+    except (ImportError, OSError, AttributeError):
+        return False
+    os.unlink(directory)
+    return True

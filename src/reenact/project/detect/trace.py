@@ -359,6 +359,8 @@ class Trace:
     def _class(self, node: ast.ClassDef, scope: Scope) -> bool:
         inner = Scope(scope, scope.module)
         owner = Class(node, lambda: [self.evaluate(base, scope) for base in node.bases], inner)
+        if any(isinstance(base, ast.Name) and base.id == node.name for base in node.bases):
+            _ = owner.bases  # while the name still means the other class
         scope.names[node.name] = owner
         self.execute(node.body, inner)
         for value in inner.names.values():

@@ -212,10 +212,13 @@ class Class:
 
     def ancestry(self) -> list[Class]:
         """Return the class and its local ancestors, nearest first."""
-        found: list[Class] = [self]
-        for base in self.bases:
-            if isinstance(base, Class):
-                found += [c for c in base.ancestry() if c not in found]
+        found: list[Class] = []
+        pending: list[Class] = [self]
+        while pending:
+            owner = pending.pop(0)
+            if owner not in found:
+                found.append(owner)
+                pending = [base for base in owner.bases if isinstance(base, Class)] + pending
         return found
 
     def external_bases(self) -> list[str]:
