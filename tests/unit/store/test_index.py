@@ -670,8 +670,9 @@ class TestMistreatment:
         prefix = []
         if os.geteuid() == 0:
             prefix = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-            for parent in [tmp_path, *tmp_path.parents][:3]:
-                os.chmod(parent, 0o755)
+            for parent in (tmp_path, *tmp_path.parents):
+                if not os.stat(parent).st_mode & 0o001:
+                    os.chmod(parent, 0o755)
         for directory, _, _ in os.walk(store.root):
             os.chmod(directory, 0o555)
         try:
