@@ -285,6 +285,10 @@ def _slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
 
 
+def _anchors(page: Path) -> set[str]:
+    return {_slug(text) for text in _HEADING.findall(_prose(page))}
+
+
 def _prose(page: Path) -> str:
     return _FENCED.sub("", page.read_text(encoding="utf-8"))
 
@@ -297,9 +301,7 @@ def test_every_link_inside_the_documentation_leads_somewhere(page: Path) -> None
             continue
         path, _, anchor = target.partition("#")
         there = (page.parent / path).resolve() if path else page
-        if not there.exists():
-            dead.append(target)
-        elif anchor and anchor not in {_slug(text) for text in _HEADING.findall(_prose(there))}:
+        if not there.exists() or (anchor and anchor not in _anchors(there)):
             dead.append(target)
 
     assert not dead

@@ -146,6 +146,7 @@ class Workplace(NamedTuple):
             capture_output=True,
             text=True,
             timeout=240,
+            check=False,
         )
         assert done.returncode == status, done.stderr
         return done.stdout
@@ -237,3 +238,19 @@ def test_the_store_of_an_example_is_sound(workplace: Workplace) -> None:
     checked = workplace.json("fsck")
 
     assert (checked["runs"], checked["problems"]) == (2, [])
+
+
+def test_every_example_is_tested_and_stands_in_the_readme_with_a_command() -> None:
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+
+    names = {p.name for p in EXAMPLES.iterdir() if p.is_dir()}
+
+    assert names == {example.name for example in ALL}
+    assert {name for name in names if f"    cd {name} && reenact run " not in text} == set()
+
+
+def test_no_example_knows_of_reenact() -> None:
+    scripts = [p for p in EXAMPLES.rglob("*.*") if p.suffix in (".py", ".R", ".js", ".sh")]
+
+    assert len(scripts) >= len(ALL)
+    assert [p for p in scripts if "reenact" in p.read_text(encoding="utf-8").lower()] == []

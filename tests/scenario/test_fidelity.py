@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fidelity import Both, Link, World, interpreters, run_both
+from reenact.snapshot.rules import FOLDED_FROM
 
 # --- what a script sees of itself ---
 
@@ -58,29 +59,26 @@ def test_a_script_sees_itself_as_under_plain_python(
     assert both.recorded.stderr == both.plain.stderr == b""
 
 
-@pytest.mark.parametrize(
-    "spelling", ["train.py", "./train.py", "sub/../train.py", "{project}/train.py"]
-)
+@pytest.mark.parametrize("spelling", ["train.py", "./train.py", "sub/../train.py"])
 def test_the_file_of_a_script_has_the_form_in_which_it_was_named(
     tmp_path: Path, spelling: str
 ) -> None:
     files = {"train.py": "import sys; print(__file__, sys.argv, sys.path[0])", "sub/x.txt": ""}
-    plain = World(tmp_path / "plain", files)
-    world = World(tmp_path / "recorded", files)
 
-    outcomes = []
-    for one, words in (
-        (plain, [sys.executable]),
-        (world, world.words([])),
-    ):
-        named = spelling.replace("{project}", str(one.project))
-        done = subprocess.run(
-            [*words, named], cwd=one.project, env=one.env, capture_output=True, check=True
-        )
-        here = str(one.run_directory if one is world else one.project)
-        outcomes.append(done.stdout.decode().replace(here, "<here>"))
+    both = run_both(tmp_path, files, spelling)
 
-    assert outcomes[1] == outcomes[0]
+    assert both.recorded == both.plain
+
+
+def test_a_script_with_an_absolute_name_runs_from_its_copy(tmp_path: Path) -> None:
+    script = "import os\nlr = 0.1\nprint(lr, os.path.abspath(__file__), os.getcwd())\n"
+    world = World(tmp_path, {"sub/train.py": script, "pyproject.toml": ""})
+    words = world.words([str(world.project / "sub/train.py"), "lr=0.5"])
+
+    done = subprocess.run(words, cwd=world.project, env=world.env, capture_output=True, check=True)
+
+    here = world.run_directory
+    assert done.stdout.decode() == f"0.5 {here}/sub/train.py {here}\n"
 
 
 def test_docstrings_comments_and_source_can_be_inspected(tmp_path: Path) -> None:
@@ -663,7 +661,6 @@ def test_the_only_thing_more_in_a_listing_is_the_record(tmp_path: Path) -> None:
         "shutil.rmtree('data')",
         "shutil.rmtree('empty'); os.remove('helper.py')",
         "os.rename('data/a.csv', 'data/c.csv'); print(open('data/c.csv').read())",
-        "os.rename('data', 'moved'); print(sorted(os.listdir('moved')))",
         "shutil.move('data/a.csv', 'out.csv'); open('out.csv', 'a').write('x')",
         "os.rename('helper.py', 'other.py'); import other; print(other.x)",
         "os.replace('conf.yaml', 'data/a.csv')",
@@ -694,6 +691,25 @@ def test_what_a_script_removes_or_moves_stays_in_the_project(tmp_path: Path, scr
     assert {path: text for path, text in both.recorded.made.items() if path in kept} == kept
 
 
+def test_a_directory_that_was_moved_still_does_not_lead_to_the_project(tmp_path: Path) -> None:
+    script = """
+        import os
+        os.rename("data", "moved")
+        open("moved/a.csv", "a").write("more")
+        os.symlink(os.path.realpath("moved/b.csv"), "latest")
+        open("latest", "a").write("more")
+        print(sorted(os.listdir("moved")), open("moved/a.csv").read())
+    """
+
+    both = run_both(
+        tmp_path, {"train.py": script, "data/a.csv": "1\n", "data/b.csv": "2\n"}, "train.py"
+    )
+
+    assert both.recorded[:3] == both.plain[:3]
+    assert both.recorded.made["moved/a.csv"] == b"1\nmore"
+    assert both.touched == {}
+
+
 def test_numpy_saves_over_a_file_of_the_project(tmp_path: Path) -> None:
     pytest.importorskip("numpy")
     script = """
@@ -722,57 +738,72 @@ def test_numpy_saves_over_a_file_of_the_project(tmp_path: Path) -> None:
     _both_agree(both)
 
 
+def _fill(directory: Path) -> None:
+    """Make so many files that the directory is linked as one; hard links are quickly made."""
+    directory.mkdir(parents=True)
+    (directory / "0.txt").write_text("0")
+    for i in range(1, FOLDED_FROM + 1):
+        os.link(directory / "0.txt", directory / f"{i}.txt")
+
+
 def test_a_directory_of_thousands_of_files_is_written_into(tmp_path: Path) -> None:
-    script = """
-        import os, pathlib, shutil
-        print(len(os.listdir("data/many")), open("data/many/7.txt").read())
-        open("data/many/8.txt", "a").write("more")
-        open("data/many/new.txt", "w").write("new")
-        os.makedirs("data/many/sub", exist_ok=True)
-        open("data/many/sub/x.txt", "w").write("x")
-        print(len(os.listdir("data/many")), open("data/many/7.txt").read())
-        shutil.rmtree("data/other")
-        print(os.listdir("data"))
-    """
+    files = {
+        "data/notes.py": "",
+        "train.py": """
+            import os
+            print(len(os.listdir("data/many")), open("data/many/7.txt").read())
+            open("data/many/8.txt", "a").write("more")
+            open("data/many/new.txt", "w").write("new")
+            os.makedirs("data/many/sub", exist_ok=True)
+            open("data/many/sub/x.txt", "w").write("x")
+            print(len(os.listdir("data/many")), open("data/many/7.txt").read())
+        """,
+    }
 
-    def prepare(project: Path) -> None:
-        for name in ("many", "other"):
-            directory = project / "data" / name
-            directory.mkdir(parents=True)
-            for i in range(3000):
-                (directory / f"{i}.txt").write_text(str(i))
-        (project / "data/notes.py").write_text("")
-
-    both = run_both(tmp_path, {"train.py": script}, "train.py", prepare=prepare)
+    both = run_both(tmp_path, files, "train.py", prepare=lambda root: _fill(root / "data/many"))
 
     assert both.recorded[:3] == both.plain[:3]
     assert both.touched == {}
-    assert both.recorded.made["data/many/8.txt"] == b"8more"
-    assert both.recorded.made["data/many/new.txt"] == b"new"
-    assert both.recorded.made["data/many/sub/x.txt"] == b"x"
+    assert both.recorded.made == {
+        "data/many/8.txt": b"0more",
+        "data/many/new.txt": b"new",
+        "data/many/sub": "",
+        "data/many/sub/x.txt": b"x",
+    }
 
 
-@pytest.mark.parametrize(
-    "walk",
-    [
-        "sum(len(f) for d, s, f in os.walk('data'))",
-        "len(list(pathlib.Path('.').rglob('*.txt')))",
-        "len(list(pathlib.Path('data').glob('many/*.txt')))",
-        "len(glob.glob('**/*.txt', recursive=True))",
-        "[e.name for e in os.scandir('data') if e.is_dir(follow_symlinks=False)]",
-    ],
-)
-def test_a_walk_finds_the_files_of_a_directory_of_thousands(tmp_path: Path, walk: str) -> None:
-    def prepare(project: Path) -> None:
-        directory = project / "data" / "many"
-        directory.mkdir(parents=True)
-        (project / "data/notes.py").write_text("")
-        for i in range(2500):
-            (directory / f"{i}.txt").write_bytes(b"")
+def test_a_directory_of_thousands_of_files_is_removed(tmp_path: Path) -> None:
+    files = {
+        "data/notes.py": "",
+        "train.py": """
+            import os, shutil
+            shutil.rmtree("data/many")
+            print(os.listdir("data"))
+        """,
+    }
 
-    script = f"import glob, os, pathlib\nprint({walk})\n"
+    both = run_both(tmp_path, files, "train.py", prepare=lambda root: _fill(root / "data/many"))
 
-    _both_agree(run_both(tmp_path, {"train.py": script}, "train.py", prepare=prepare))
+    assert both.recorded[:3] == both.plain[:3]
+    assert both.touched == {}
+
+
+def test_every_kind_of_walk_finds_the_files_of_a_directory_of_thousands(tmp_path: Path) -> None:
+    files = {
+        "data/notes.py": "",
+        "train.py": """
+            import glob, os, pathlib
+            print(sum(len(f) for d, s, f in os.walk("data")))
+            print(len(list(pathlib.Path(".").rglob("*.txt"))))
+            print(len(list(pathlib.Path("data").glob("many/*.txt"))))
+            print(len(glob.glob("**/*.txt", recursive=True)))
+            print([e.name for e in os.scandir("data") if e.is_dir(follow_symlinks=False)])
+        """,
+    }
+
+    both = run_both(tmp_path, files, "train.py", prepare=lambda root: _fill(root / "data/many"))
+
+    _both_agree(both)
 
 
 @pytest.mark.parametrize(
@@ -932,7 +963,7 @@ def test_a_script_that_asks_git_gets_an_answer(tmp_path: Path) -> None:
         git("rev-parse", "--abbrev-ref", "HEAD")
         git("rev-parse", "--show-toplevel")
         git("describe", "--always", "--tags")
-        git("status", "--porcelain", "--untracked-files=no")
+        git("status", "--porcelain", "--untracked-files=no", "--", "*.py")
     """
 
     def prepare(project: Path) -> None:

@@ -528,8 +528,7 @@ def statistic(values: Iterable[ColumnValue]) -> Statistic:
     if count:
         mean = _mean(numbers)
         if count > 1 and math.isfinite(mean):
-            squares = _sum([(number - mean) * (number - mean) for number in numbers])
-            sd = math.sqrt(squares / (count - 1)) if math.isfinite(squares) else None
+            sd = _deviation([number - mean for number in numbers])
     return Statistic(count=count, mean=mean, sd=sd, nan_count=nan_count, missing=missing)
 
 
@@ -539,6 +538,15 @@ def _mean(numbers: Sequence[float]) -> float:
         return total / len(numbers)
     # The sum is too large for a float, the mean is not.
     return _sum([number / len(numbers) for number in numbers])
+
+
+def _deviation(distances: Sequence[float]) -> float | None:
+    largest = max(map(abs, distances))
+    if largest == 0 or not math.isfinite(largest):
+        return 0.0 if largest == 0 else None
+    # Divided first: the square of a small number is zero, that of a large one infinite.
+    squares = math.fsum((distance / largest) ** 2 for distance in distances)
+    return largest * math.sqrt(squares / (len(distances) - 1))
 
 
 def _sum(numbers: Sequence[float]) -> float:

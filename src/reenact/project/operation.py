@@ -70,7 +70,8 @@ def resolve_script(text: str, cwd: str) -> Target:
     """
     path = os.path.join(cwd, text)
     if os.path.isdir(path) and os.path.exists(f"{path}/__main__.py"):
-        return Target(OperationKind.SCRIPT, text, f"{path}/__main__.py", (text,), True)
+        word = _relative(path, cwd) if os.path.isabs(text) else text
+        return Target(OperationKind.SCRIPT, text, f"{path}/__main__.py", (word,), True)
     if os.path.isdir(path):
         raise CannotRun(
             f"`{text}` is a directory without a `__main__.py`",
@@ -81,6 +82,8 @@ def resolve_script(text: str, cwd: str) -> Target:
     if not os.access(path, os.R_OK):
         raise CannotRun(f"the script `{text}` cannot be read", hint=f"try `chmod u+r {text}`")
     path = os.path.normpath(path)
+    if os.path.isabs(text):
+        text = _relative(path, cwd)
     suffix = os.path.splitext(text)[1].lower()
     if suffix in (".py", ".pyw"):
         return Target(OperationKind.SCRIPT, text, path, (text,), True)
@@ -193,6 +196,12 @@ def find_python(env: Mapping[str, str], chosen: str | None) -> str:
         if found := shutil.which(name, path=path):
             return os.path.abspath(found)
     raise CannotRun("there is no `python` on PATH", hint="name one with `--python`")
+
+
+def _relative(path: str, cwd: str) -> str:
+    """Name an absolute path from a directory: the run has its own copy at the same place there."""
+    directory = os.path.realpath(os.path.dirname(path))
+    return os.path.relpath(f"{directory}/{os.path.basename(path)}", os.path.realpath(cwd))
 
 
 def _shebang(path: str) -> str:

@@ -306,6 +306,20 @@ def main(argv=None):
         parser.add_argument("--" + name, type=type(default), default=default)
     args = parser.parse_args(argv)
 """
+BY_OTHER_NAMES = """
+from argparse import ArgumentParser as AP, BooleanOptionalAction as Yes
+def build():
+    p = AP()
+    p.add_argument("-lr", type=float, default=0.1)
+    sub = p.add_subparsers(dest="cmd")
+    sub.add_parser("clean")
+    t = sub.add_parser("train")
+    group = t.add_argument_group()
+    group.add_argument("--epochs", type=int, default=3)
+    return p
+p = build()
+p.parse_args()
+"""
 LOOPED = """
 import argparse
 DEFAULTS = dict(lr=0.1, epochs=3)
@@ -326,9 +340,10 @@ args = parser.parse_args()
         (SUBCLASS, ["lr", "epochs"]),
         (CALLED_BY_OTHERS, ["lr", "epochs"]),
         (NEVER_SEEN_CALLED, ["lr", "epochs"]),
+        (BY_OTHER_NAMES, ["lr", "cmd", "epochs"]),
         (LOOPED, ["lr", "epochs", "batch"]),
     ],
-    ids=["class", "subclass", "callback", "uncalled", "loop"],
+    ids=["class", "subclass", "callback", "uncalled", "names", "loop"],
 )
 def test_a_parser_is_found_however_it_is_built(
     project: Project, script: str, names: list[str]
@@ -443,6 +458,8 @@ def test_words_given_to_parse_args_are_not_the_command_line(project: Project) ->
     [
         HEAD + "p.add_argument('--lr')\nargs, rest = p.parse_known_args()\n",
         HEAD + "import pl\np.add_argument('--lr')\np = pl.Trainer.add_args(p)\np.parse_args()\n",
+        "import argparse, lib\np = argparse.ArgumentParser(parents=[lib.p])\n"
+        "p.add_argument('--lr')\nargs = p.parse_args()\n",
         HEAD + "p.add_argument('--lr')\np.add_argument(*make())\nargs = p.parse_args()\n",
     ],
 )

@@ -174,9 +174,14 @@ class Parser(Group):
             native = parent.native if isinstance(parent, Instance) else parent
             if isinstance(native, Parser):
                 self.parents.append(native)
+            else:
+                self._miss_parents(site)
         if parents is UNKNOWN:
-            self.is_open = True
-            site.trace.remark(f"{site.at}: parent parsers could not be found out")
+            self._miss_parents(site)
+
+    def _miss_parents(self, site: Site) -> None:
+        self.is_open = True
+        site.trace.remark(f"{site.at}: a parent parser could not be found out")
 
     def attribute_of_group(self, name: str) -> Value:
         """Return a method that only parsers have."""

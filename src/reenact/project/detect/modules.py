@@ -15,7 +15,8 @@ from reenact.project.detect.source import word_lines
 BASE_WORDS = (
     "add_argument", "add_arguments", "ArgumentParser", "ArgParser", "parse_args",
     "parse_known_args", "parse_intermixed_args", "HfArgumentParser", "TrlParser",
-    "parse_args_into_dataclasses",
+    "parse_args_into_dataclasses", "add_subparsers", "add_parser", "add_argument_group",
+    "add_mutually_exclusive_group", "set_defaults",
 )  # fmt: skip
 """Words that speak of a command line in any file."""
 
@@ -161,7 +162,7 @@ class Modules:
             rest = module.lstrip(".")
             for _ in range(len(module) - len(rest) - 1):
                 directory = os.path.dirname(directory)
-            if not _is_inside(directory, self._root):
+            if not is_inside(directory, self._root):
                 return None
             return self._find_under(directory, rest.split(".") if rest else [])
         for base in self._search:
@@ -225,6 +226,8 @@ class Modules:
                 if framework is not _ABSL_WORDS:
                     words.add(item.bound)
                 continue
+            if item.name in BASE_WORDS:
+                words.add(item.bound)
             words |= self._imported_words(item, path, depth)
         words.discard("*")
         return words
@@ -284,5 +287,6 @@ def _find_blocks(text: str, facts: Facts) -> None:
                 words.add(name)
 
 
-def _is_inside(directory: str, root: str) -> bool:
+def is_inside(directory: str, root: str) -> bool:
+    """Tell whether a directory is a root or under it."""
     return directory == root or directory.startswith(root.rstrip("/") + "/")

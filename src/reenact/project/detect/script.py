@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from reenact.model.flags import FlagSet
 from reenact.model.paths import path_to_text
-from reenact.project.detect.modules import Modules
+from reenact.project.detect.modules import Modules, is_inside
 from reenact.project.detect.source import Source, Unreadable
 from reenact.project.detect.trace import Trace
 
@@ -58,14 +58,13 @@ def detect(script: Path, root: Path, *, module: str | None = None) -> FlagSet:
 
 
 def _search_path(path: str, root: str, module: str | None) -> list[str]:
-    places = [root, os.path.join(root, "src")]
-    if module is None:
-        return [os.path.dirname(path), *places]
-    # `python -m a.b` finds `a` in a directory two above `a/b.py`, if not in the root.
     directory = os.path.dirname(path)
-    for _ in range(module.count(".") + (os.path.basename(path) == "__main__.py")):
-        directory = os.path.dirname(directory)
-    return [directory, *places] if directory.startswith(root) else places
+    if module is not None:
+        # `python -m a.b` finds `a` in a directory two above `a/b.py`, if not in the root.
+        for _ in range(module.count(".") + (os.path.basename(path) == "__main__.py")):
+            directory = os.path.dirname(directory)
+    places = [directory] if module is None or is_inside(directory, root) else []
+    return list(dict.fromkeys([*places, root, os.path.join(root, "src")]))
 
 
 def _load(trace: Trace, text: str) -> None:
