@@ -18,6 +18,8 @@ from reenact.model.run import FORMAT, Notes, Run
 
 T = TypeVar("T")
 
+_MARKED = ("NaN", "Infinity", "-Infinity")
+
 _encoder = msgspec.json.Encoder(order="deterministic")
 _run_decoder: msgspec.json.Decoder[Run] | None = None
 _notes_decoder: msgspec.json.Decoder[Notes] | None = None
@@ -100,7 +102,7 @@ def flag_to_json(value: FlagValue) -> Any:
 def flag_from_json(value: Any) -> FlagValue:
     """Return the value of a flag that stands in JSON; undoes `flag_to_json`."""
     if isinstance(value, dict):
-        if len(value) == 1 and "$float" in value:
+        if len(value) == 1 and value.get("$float") in _MARKED:
             return float(value["$float"])
         return {key: flag_from_json(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reenact.errors import Damaged, TooNew
+from reenact.model.identity import Digest, RunId
+from reenact.model.metrics import Summary
+from reenact.model.record import decode_notes, decode_run, encode_notes, encode_run, flag_to_json
+from reenact.model.run import (
+    FORMAT,
+    Exit,
+    File,
+    Notes,
+    Operation,
+    OperationKind,
+    Process,
+    Project,
+    Remark,
+    Run,
+    Source,
+    Usage,
+    Vcs,
+)
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
+FLAG_VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+TIMES = st.datetimes(
+    min_value=datetime(1970, 1, 1),
+    max_value=datetime(9000, 1, 1),
+    timezones=st.just(UTC),
+)
+DIGESTS = st.binary(min_size=32, max_size=32).map(lambda data: Digest(data.hex()))
+RUN_IDS = st.binary(min_size=16, max_size=16).map(lambda data: RunId(data.hex()))
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+COUNTS = st.integers(0, 2**62)
+NUMBERS = FINITE | st.sampled_from(["NaN", "Infinity", "-Infinity"])
+
+
+def optional(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | strategy
+
+
+SUMMARIES = st.builds(
+    Summary,
+    count=COUNTS,
+    first=NUMBERS,
+    first_step=st.integers(-(2**63), 2**63 - 1),
+    last=NUMBERS,
+    last_step=COUNTS,
+    minimum=optional(NUMBERS),
+    minimum_step=optional(COUNTS),
+    mean=optional(NUMBERS),
+    nan_count=COUNTS,
+)
+FILES = st.builds(
+    File,
+    path=TEXT,
+    size_bytes=optional(COUNTS),
+    digest=optional(DIGESTS),
+    mtime_ns=optional(COUNTS),
+    target=optional(TEXT),
+    reason=optional(TEXT),
+)
+RUNS = st.builds(
+    Run,
+    id=RUN_IDS,
+    operation=st.builds(
+        Operation,
+        name=TEXT,
+        kind=st.sampled_from(OperationKind),
+        target=TEXT,
+        arguments=st.lists(TEXT, max_size=3).map(tuple),
+    ),
+    project=st.builds(Project, id=TEXT, name=TEXT, root=TEXT),
+    command=st.lists(TEXT, max_size=3).map(tuple),
+    created=TIMES,
+    reenact=TEXT,
+    flags=st.dictionaries(TEXT, FLAG_VALUES, max_size=3),
+    given=st.lists(TEXT, max_size=3).map(tuple),
+    variables=st.dictionaries(TEXT, TEXT, max_size=2),
+    in_place=st.booleans(),
+    source=optional(
+        st.builds(
+            Source,
+            tree=DIGESTS,
+            files=COUNTS,
+            size_bytes=COUNTS,
+            vcs=optional(
+                st.builds(
+                    Vcs,
+                    commit=optional(TEXT),
+                    branch=optional(TEXT),
+                    is_dirty=optional(st.booleans()),
+                )
+            ),
+        )
+    ),
+    inputs=st.lists(FILES, max_size=2).map(tuple),
+    outputs=st.lists(FILES, max_size=2).map(tuple),
+    environment=optional(DIGESTS),
+    started=optional(TIMES),
+    ended=optional(TIMES),
+    exit=optional(
+        st.builds(Exit, code=optional(COUNTS), signal=optional(COUNTS), requested=optional(TEXT))
+    ),
+    metrics=st.dictionaries(TEXT, SUMMARIES, max_size=2),
+    usage=optional(st.builds(Usage, cpu_user_s=optional(FINITE), samples=COUNTS)),
+    processes=st.lists(
+        st.builds(Process, pid=COUNTS, parent_pid=COUNTS, started_ns=COUNTS, kind=TEXT), max_size=2
+    ).map(tuple),
+    warnings=st.lists(st.builds(Remark, code=TEXT, message=TEXT), max_size=2).map(tuple),
+    like=optional(RUN_IDS),
+    restarts=COUNTS,
+)
+
+
+def minimal(**more: Any) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "id": "0" * 32,
+        "operation": {"name": "train.py", "kind": "script", "target": "train.py"},
+        "project": {"id": "path:/p", "name": "p", "root": "/p"},
+        "command": ["python", "train.py"],
+        "created": "2026-03-01T12:00:00Z",
+        **more,
+    }
+
+
+def decoded(value: object) -> Run:
+    return decode_run(json.dumps(value).encode(), where="run 0000")
+
+
+def without_nan(value: Any) -> Any:
+    """Put a word in place of NaN, which does not equal itself."""
+    if isinstance(value, float) and math.isnan(value):
+        return "not a number"
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    return value
+
+
+def has_marker(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "$float" in value or any(map(has_marker, value.values()))
+    return isinstance(value, list) and any(map(has_marker, value))
+
+
+@given(RUNS)
+@settings(max_examples=150)
+def test_a_record_comes_back_as_it_was(run: Run) -> None:
+    back = decode_run(encode_run(run), where="run")
+
+    assert without_nan(back.flags) == without_nan(run.flags)
+    assert msgspec.structs.replace(back, flags={}) == msgspec.structs.replace(run, flags={})
+
+
+@given(st.dictionaries(TEXT, FLAG_VALUES, max_size=4).filter(lambda flags: not has_marker(flags)))
+def test_flags_come_back_with_their_types_and_all_their_digits(flags: dict[str, Any]) -> None:
+    run = msgspec.structs.replace(decoded(minimal()), flags=flags)
+
+    back = decode_run(encode_run(run), where="run").flags
+
+    assert repr(back) == repr(flags)
+
+
+@given(st.dictionaries(TEXT, FLAG_VALUES, max_size=4))
+def test_a_record_is_json_that_any_parser_reads(flags: dict[str, Any]) -> None:
+    content = encode_run(msgspec.structs.replace(decoded(minimal()), flags=flags))
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    json.loads(content, parse_constant=refuse)
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (math.nan, {"$float": "NaN"}),
+        ([math.inf, 1], [{"$float": "Infinity"}, 1]),
+        ({"a": -math.inf}, {"a": {"$float": "-Infinity"}}),
+        (0.1, 0.1),
+    ],
+)
+def test_floats_that_json_cannot_hold_are_marked(value: Any, written: Any) -> None:
+    assert flag_to_json(value) == written
+
+
+def test_keys_that_nobody_knows_are_ignored() -> None:
+    run = decoded(minimal(colour="green", exit={"code": 0, "mood": "fine"}))
+
+    assert run.exit == Exit(code=0)
+
+
+def test_keys_whose_value_is_the_default_are_left_out() -> None:
+    assert json.loads(encode_run(decoded(minimal()))) == minimal()
+
+
+def test_a_record_of_a_later_format_is_refused_politely() -> None:
+    with pytest.raises(TooNew, match="run 0000 has format 2, this Reenact reads up to 1") as caught:
+        decoded(minimal(format=2, command="not even a list"))
+
+    assert caught.value.hint == "install the version of Reenact that wrote it, or a later one"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b'{"format": 1}',
+        b'{"format": "one"}',
+        json.dumps(minimal(created="yesterday")).encode(),
+        json.dumps(minimal(command=3)).encode(),
+        json.dumps(minimal(metrics={"loss": {"count": "many"}})).encode(),
+        json.dumps(minimal())[:-1].encode(),
+    ],
+)
+def test_what_is_no_record_is_said_to_be_damaged(content: bytes) -> None:
+    with pytest.raises(Damaged, match="run 0000 is damaged: ") as caught:
+        decode_run(content, where="run 0000")
+
+    assert "reenact fsck" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("value", ["three", "1.5", None, [], {}])
+def test_what_only_looks_like_a_marked_float_stays_what_it_is(value: object) -> None:
+    run = decoded(minimal(flags={"lr": {"$float": value}}))
+
+    assert run.flags == {"lr": {"$float": value}}
+
+
+@given(RUNS, st.data())
+@settings(max_examples=100)
+def test_a_record_that_was_cut_short_is_never_read_as_another(
+    run: Run, data: st.DataObject
+) -> None:
+    content = encode_run(run)
+    length = data.draw(st.integers(0, len(content) - 2))
+
+    with pytest.raises(Damaged):
+        decode_run(content[:length], where="run")
+
+
+@given(
+    st.builds(
+        Notes,
+        label=optional(TEXT),
+        tags=st.lists(TEXT, max_size=3).map(tuple),
+        comment=optional(TEXT),
+        marked=st.booleans(),
+    )
+)
+def test_notes_come_back_as_they_were(notes: Notes) -> None:
+    assert decode_notes(encode_notes(notes), where="notes") == notes
+
+
+def test_damaged_notes_are_said_to_hold_only_notes() -> None:
+    with pytest.raises(Damaged, match="notes of run 0000 is damaged: ") as caught:
+        decode_notes(b'{"tags": "best"}', where="notes of run 0000")
+
+    assert caught.value.hint == "correct it or delete it: it holds only notes"
