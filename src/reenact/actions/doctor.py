@@ -10,7 +10,9 @@ from reenact.actions.show import describe
 from reenact.execute.metric_text import Explanation, LineMetrics, Rule
 from reenact.execute.metric_text import Finding as NumberFinding
 from reenact.execute.recorder import names_never_metrics
+from reenact.model.metrics import SAMPLED
 from reenact.model.run import OperationKind, Run, Status
+from reenact.model.words import counted
 from reenact.store.output_log import STDOUT, output_size, read_output
 from reenact.store.store import RECORD_DIRECTORY, StoredRun
 
@@ -43,7 +45,7 @@ def examine(context: Context, stored: StoredRun) -> list[Finding]:
         findings.append(Finding("note", "environment", "not recorded"))
     else:
         count = len(details.environment.packages or ())
-        findings.append(Finding("ok", "environment", f"{count} packages"))
+        findings.append(Finding("ok", "environment", counted(count, "package")))
         for name, reason in details.environment.reasons.items():
             findings.append(Finding("note", f"environment {name}", reason))
     if details.machine is not None:
@@ -108,7 +110,7 @@ def _source(run: Run) -> Finding:
         return Finding(
             "problem", "source", "not kept: the run cannot be reproduced from its record"
         )
-    return Finding("ok", "source", f"{run.source.files} files, all of them kept")
+    return Finding("ok", "source", f"{counted(run.source.files, 'file')}, all kept")
 
 
 def _processes(run: Run) -> Finding:
@@ -124,20 +126,24 @@ def _processes(run: Run) -> Finding:
     starts = sum(process.kind == "start" for process in run.processes)
     forks = len(run.processes) - starts
     versions = ", ".join(sorted({p.python for p in run.processes if p.python is not None}))
-    return Finding("ok", "probe", f"{starts} Python processes ({versions}), {forks} forked")
+    return Finding(
+        "ok",
+        "probe",
+        f"{counted(starts, 'Python process', 'Python processes')} ({versions}), {forks} forked",
+    )
 
 
 def _inputs(run: Run) -> Finding:
-    detail = f"{len(run.inputs)} project files read by Python through its own file functions"
+    detail = f"{counted(len(run.inputs), 'project file')} read by Python through its own functions"
     return Finding("note", "inputs", f"{detail}; reads by native code are not seen")
 
 
 def _metrics(run: Run) -> Finding:
-    own = [name for name in run.metrics if not name.startswith(("system/", "machine/"))]
+    own = [name for name in run.metrics if not name.startswith(SAMPLED)]
     if not own:
         return Finding("note", "metrics", "none was found; `--lines` explains the output's numbers")
     points = sum(run.metrics[name].count for name in own)
-    return Finding("ok", "metrics", f"{len(own)} metrics, {points} points")
+    return Finding("ok", "metrics", f"{counted(len(own), 'metric')}, {counted(points, 'point')}")
 
 
 def _output(stored: StoredRun) -> Finding:

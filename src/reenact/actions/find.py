@@ -105,10 +105,12 @@ def find_runs(
     return [run_id for run_id in chosen if run_id in allowed]
 
 
-def require(runs: Sequence[RunId]) -> None:
+def require(runs: Sequence[RunId], *, deleted: bool = False) -> None:
     """Raise NotFound when there are no runs to act on."""
     if not runs:
-        raise NotFound("no run matches", hint="`reenact runs` lists what there is")
+        where = " in the trash" if deleted else ""
+        command = "reenact runs --deleted" if deleted else "reenact runs"
+        raise NotFound(f"no run{where} matches", hint=f"`{command}` lists what there is")
 
 
 def parse(text: str | None) -> Filter | None:

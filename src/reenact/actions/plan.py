@@ -29,6 +29,7 @@ from reenact.project.operation import (
     resolve_module,
     resolve_script,
     template_flags,
+    unset_placeholders,
 )
 from reenact.project.settings import resolve_flags
 from reenact.snapshot.project_root import ProjectRoot, find_root, identify
@@ -87,6 +88,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         changes: literals to replace, by source file.
         source: the tree to take instead of the project's own.
         env: the process's whole environment, but for what depends on the run directory.
+        remarks: what the reader of the run must know of how it was planned.
     """
 
     request: RunRequest
@@ -102,6 +104,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     script: str | None
     source: SourceTree | None
     env: dict[str, str]
+    remarks: tuple[str, ...] = ()
 
     def record(self, run_id: RunId, created: datetime) -> Run:
         """Return the run's first record."""
@@ -302,9 +305,17 @@ def _plan(
             f"flag `{first}` is a literal in `{name}`, which a run in place does not rewrite",
             hint="leave out `--in-place`, or give the script a command line",
         )
+    remarks: tuple[str, ...] = ()
     if target.kind is OperationKind.COMMAND:
         texts = {n: v for n, v in request.settings.items() if isinstance(v, str)}
         words = fill_in(target.words, values, texts)
+        unset = unset_placeholders(target.words, values)
+        if unset and request.settings and not request.force_flags:
+            raise UsageError(
+                f"flag `{unset[0]}` of the command is not set",
+                hint=f"add `{unset[0]}=…`; `--force-flags` leaves the braces as they are",
+            )
+        remarks = tuple(f"`{{{name}}}` was passed on as it is: no such flag" for name in unset)
     elif target.is_python:
         words = [find_python(env, request.python), *target.words]
         if flags.kind not in ("globals", "none") or flags.open_ended:
@@ -341,6 +352,7 @@ def _plan(
         changes=changes,
         script=relative,
         source=source,
+        remarks=remarks,
         env={**env, **flag_variables(values)},
     )
 

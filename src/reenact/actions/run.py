@@ -101,7 +101,7 @@ class _Execution:
         self.directory = self.store.directory(self.id)
         self.record_directory = f"{self.directory}/{RECORD_DIRECTORY}"
         self.run = plan.record(self.id, _now())
-        self.warnings: list[Remark] = []
+        self.warnings = [Remark(code="plan", message=printable(text)) for text in plan.remarks]
         self.stage: Stage | None = None
         self.tree: ProjectTree | None = None
         self.pool: SourcePool | None = None

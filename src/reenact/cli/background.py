@@ -15,7 +15,7 @@ from reenact.model.run import Run
 
 def run_in_background(plan: Plan, context: Context, *, as_json: bool) -> int:
     """Start a plan in a detached process; return once the run has started or failed to."""
-    read, write = os.pipe2(os.O_CLOEXEC)
+    read, write = os.pipe()
     if os.fork() == 0:
         os.close(read)
         _supervise(plan, context, write)

@@ -277,7 +277,8 @@ def _mean_and_sd(found: Statistic) -> str:
         text = ""
     elif found.sd is None:
         text = repr(found.mean)
-        asides.append("single run" if found.count == 1 else "no sd")
+        is_alone = found.count == 1 and not found.nan_count and not found.missing
+        asides.append("single run" if is_alone else "one number" if found.count == 1 else "no sd")
     else:
         text = _rounded(found.mean, found.sd)
     if found.nan_count:

@@ -14,6 +14,7 @@ from reenact.cli.options import as_json
 from reenact.cli.output import print_json, print_table, say, show_value
 from reenact.model.flags import Flag
 from reenact.model.record import flag_to_json
+from reenact.model.words import counted
 
 
 @click.command(
@@ -54,7 +55,7 @@ def help_command(ctx: click.Context, /, **options: Any) -> None:
 
 def _print(found: OperationHelp) -> None:
     flags = found.flags
-    print(f"{found.name}: {len(flags.flags)} flags ({flags.kind})")
+    print(f"{found.name}: {counted(len(flags.flags), 'flag')} ({flags.kind})")
     rows = [_row(flag) for flag in flags.flags]
     if rows:
         print()

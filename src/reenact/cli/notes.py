@@ -13,6 +13,7 @@ from reenact.cli.output import print_json, say
 from reenact.errors import UsageError
 from reenact.model.identity import RunId
 from reenact.model.run import Notes
+from reenact.model.words import counted
 
 
 @click.command(
@@ -106,5 +107,4 @@ def _report(changed: dict[RunId, Notes], options: dict[str, Any]) -> None:
         runs = [{"id": run_id, "notes": notes} for run_id, notes in changed.items()]
         print_json({"ok": True, "runs": runs})
         return
-    count = len(changed)
-    say(f"{count} run{'s' * (count != 1)} changed")
+    say(f"{counted(len(changed), 'run')} changed")

@@ -87,5 +87,5 @@ def runs_of(context: Context, options: dict[str, Any], *, deleted: bool = False)
         all_projects=options["all_projects"],
         deleted=deleted,
     )
-    require(found)
+    require(found, deleted=deleted)
     return found

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from reenact.model.flags import FlagValue
 from reenact.model.record import to_json
+from reenact.model.words import counted
 
 _CODES = {"red": 31, "green": 32, "yellow": 33, "cyan": 36, "bold": 1, "dim": 2}
 
@@ -103,7 +104,7 @@ def show_time(time: datetime | None, now: datetime | None = None) -> str:
             count = int(seconds // size)
             if name == "day" and count > 13:
                 return time.astimezone().strftime("%Y-%m-%d")
-            return f"{count} {name}{'s' * (count != 1)} ago"
+            return f"{counted(count, name)} ago"
     return "now"
 
 

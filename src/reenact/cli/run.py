@@ -18,6 +18,7 @@ from reenact.cli.output import print_json, say, show_duration, show_value, style
 from reenact.errors import UsageError
 from reenact.model.record import flag_to_json, to_json
 from reenact.model.run import Run
+from reenact.model.words import counted
 from reenact.project.operation import split_settings
 
 _COMMAND_AFTER = "reenact.command"
@@ -161,7 +162,7 @@ def _seconds(text: str | None) -> float | None:
 
 
 def _print_plan(plan: Plan, context: Context, *, as_json: bool) -> None:
-    look = look_at_tree(plan, context, keep=False)
+    tree = look_at_tree(plan, context, keep=False).tree
     if as_json:
         print_json(
             {
@@ -172,22 +173,23 @@ def _print_plan(plan: Plan, context: Context, *, as_json: bool) -> None:
                 "cwd": plan.cwd,
                 "flags": {name: flag_to_json(value) for name, value in plan.values.items()},
                 "given": sorted(plan.given),
-                "source_files": len(look.tree.sources),
-                "source_bytes": look.tree.source_bytes,
-                "links": len(look.tree.links) + len(look.tree.whole),
-                "too_large": look.tree.too_large,
+                "source_files": len(tree.sources),
+                "source_bytes": tree.source_bytes,
+                "links": len(tree.links) + len(tree.whole),
+                "too_large": tree.too_large,
             }
         )
         return
+    whole = counted(len(tree.whole), "directory", "directories")
     rows = [
         ("operation", f"{plan.operation.name} ({plan.operation.kind})"),
         ("project", f"{plan.project.name} at {plan.project.root}"),
         ("command", shlex.join(plan.words)),
         ("directory", plan.cwd),
-        ("source", f"{len(look.tree.sources)} files, {look.tree.source_bytes} bytes"),
-        ("links", f"{len(look.tree.links)} files, {len(look.tree.whole)} directories"),
+        ("source", f"{counted(len(tree.sources), 'file')}, {tree.source_bytes} bytes"),
+        ("links", f"{counted(len(tree.links), 'file')}, {whole}"),
     ]
-    rows += [("not source", f"{path}: over 1 MiB") for path in look.tree.too_large]
+    rows += [("not source", f"{path}: over 1 MiB") for path in tree.too_large]
     for name, text in rows:
         print(f"{name:<12}{text}")
     for flag, value in plan.values.items():

@@ -38,14 +38,16 @@ def select_command(home: str | None, /, **options: Any) -> None:
     if options["runs"]:
         ids = find_runs(context, options["runs"], filter_text=options["filter_text"])
     else:
-        sort, limit = options["sort"], options["limit"]
+        sort, limit, filter_text = options["sort"], options["limit"], options["filter_text"]
         if options["minimum"] or options["maximum"]:
             column = options["minimum"] or options["maximum"]
             sort = column if options["minimum"] else f"-{column}"
             limit = 1
+            has_it = f"{column} is not undefined"
+            filter_text = f"({filter_text}) and {has_it}" if filter_text else has_it
         found = list_runs(
             context,
-            filter_text=options["filter_text"],
+            filter_text=filter_text,
             sort=sort,
             limit=limit,
             all_projects=options["all_projects"],

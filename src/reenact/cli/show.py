@@ -19,9 +19,10 @@ from reenact.cli.output import (
     show_value,
     style,
 )
-from reenact.model.metrics import Summary
+from reenact.model.metrics import SAMPLED, Summary
 from reenact.model.record import flag_to_json
 from reenact.model.run import Run
+from reenact.model.words import counted
 
 _MANY = 20
 
@@ -90,7 +91,9 @@ def _print(details: Details, *, with_packages: bool) -> None:
         _line("like", run.like[:8])
     _print_source(run)
     _print_flags(run)
-    _print_metrics("metrics", run.metrics)
+    sampled = {n: s for n, s in run.metrics.items() if n.startswith(SAMPLED)}
+    _print_metrics("metrics", {n: s for n, s in run.metrics.items() if n not in sampled})
+    _print_metrics("system metrics", sampled)
     _print_files("inputs", run.inputs)
     _print_files("outputs", run.outputs)
     _print_environment(details, with_packages=with_packages)
@@ -117,7 +120,7 @@ def _print_source(run: Run) -> None:
     if run.source is None:
         _line("source", "not kept (--no-snapshot)")
         return
-    _line("source", f"{run.source.files} files, {show_size(run.source.size_bytes)}")
+    _line("source", f"{counted(run.source.files, 'file')}, {show_size(run.source.size_bytes)}")
     vcs = run.source.vcs
     if vcs is not None and vcs.commit is not None:
         state = "with changes" if vcs.is_dirty else "clean"
@@ -163,7 +166,10 @@ def _print_environment(details: Details, *, with_packages: bool) -> None:
         python = environment.python
         packages = environment.packages or ()
         print()
-        _line("python", f"{python.version} ({python.implementation}), {len(packages)} packages")
+        _line(
+            "python",
+            f"{python.version} ({python.implementation}), {counted(len(packages), 'package')}",
+        )
         for package in packages if with_packages else ():
             print(f"  {package.name}=={package.version}")
     if machine is not None:

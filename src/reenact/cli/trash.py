@@ -11,6 +11,7 @@ from reenact.actions.trash import purge_runs, remove_runs, restore_runs
 from reenact.cli.options import as_json, chosen_runs, runs_of, yes
 from reenact.cli.output import confirm, print_json, say
 from reenact.model.identity import RunId
+from reenact.model.words import counted
 
 _dry_run = click.option("--dry-run", is_flag=True, help="Print which runs, and do nothing.")
 
@@ -88,7 +89,7 @@ def _agreed(question: str, options: dict[str, Any]) -> bool:
 
 
 def _count(runs: list[RunId]) -> str:
-    return f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    return counted(len(runs), "run")
 
 
 def _report(what: str, runs: list[RunId], options: dict[str, Any]) -> int:

@@ -11,6 +11,7 @@ from reenact.actions.upkeep import check_store, collect_garbage
 from reenact.cli.options import as_json
 from reenact.cli.output import print_json, print_table, say, show_size
 from reenact.errors import EXIT_FAILED, EXIT_OK
+from reenact.model.words import counted
 
 
 @click.command(
@@ -32,7 +33,7 @@ def gc_command(home: str | None, /, **options: Any) -> None:
         print_json({"ok": True, "blobs": freed.blobs, "size_bytes": freed.size_bytes})
         return
     verb = "would free" if options["dry_run"] else "freed"
-    say(f"{verb} {show_size(freed.size_bytes)} in {freed.blobs} blobs")
+    say(f"{verb} {show_size(freed.size_bytes)} in {counted(freed.blobs, 'blob')}")
 
 
 @click.command(
@@ -68,5 +69,6 @@ def fsck_command(home: str | None, /, **options: Any) -> int:
         print_table(("PROBLEM", "WHERE", "WHAT"), rows)
     for run_id in checked.unfinished:
         say(f"run {run_id[:8]} was killed and is not closed; `--repair` closes it")
-    say(f"{checked.runs} runs, {checked.blobs} blobs, {len(checked.problems)} problems")
+    found = counted(len(checked.problems), "problem")
+    say(f"{counted(checked.runs, 'run')}, {counted(checked.blobs, 'blob')}, {found}")
     return status

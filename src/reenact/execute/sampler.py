@@ -24,7 +24,6 @@ from reenact.model.run import Usage
 from reenact.snapshot.machine import find_nvidia
 from reenact.store.files import read_file
 
-PREFIXES = ("system/", "machine/")
 """What the names of all system metrics begin with: the run's own use, and the whole machine's."""
 
 _FIRST_S = 2.0

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, Protocol
 
 from reenact.errors import CannotRun
 from reenact.execute.terminal import (
+    Keyboard,
     Pty,
     copy_size,
     is_foreground,
@@ -48,7 +49,11 @@ _HANDED_ON = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGTSTP")
     if hasattr(signal, name)
 )
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+"""What the first, second and third Ctrl-C come to."""
+
 _READ = 1 << 18
+_KEYS_AT_ONCE = 1024
 _PIPE_SIZE = 1 << 20
 _TICK_S = 0.1
 _GATHER_S = 0.001
@@ -96,9 +101,10 @@ class Child:
         self.ended_ns = 0
         self._requested: str | None = None
         self._streams: dict[int, _Stream] = {}
-        self._stdin_master: int | None = None
-        self._reads_terminal = False
+        self._keyboard: Keyboard | None = None
         self._signals: list[int] = []
+        self._takes_signals = False
+        self._shared: list[int] = []
         self._interrupts = 0
         self._plan: list[tuple[signal.Signals, float | None]] = []
         self._next_step_at: float | None = None
@@ -114,16 +120,20 @@ class Child:
             stop_asked: says whether a SIGTERM comes from `reenact stop`.
         """
         self._stop_asked = stop_asked
-        wake_read, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_read, False)
+        os.set_blocking(wake_write, False)
         # Python delivers signals to its main thread only.
-        takes_signals = threading.current_thread() is threading.main_thread()
-        if takes_signals:
+        self._takes_signals = threading.current_thread() is threading.main_thread()
+        if self._takes_signals:
             former_wakeup = signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
             former = self._take_signals()
         try:
             self._loop(listener, wake_read)
         finally:
-            if takes_signals:
+            if self._keyboard is not None:
+                self._keyboard.release()
+            if self._takes_signals:
                 for number, handler in former.items():
                     signal.signal(number, handler)
                 signal.set_wakeup_fd(former_wakeup)
@@ -131,8 +141,6 @@ class Child:
             os.close(wake_write)
             for stream in self._streams.values():
                 stream.close()
-            if self._stdin_master is not None and self._stdin_master not in self._streams:
-                os.close(self._stdin_master)
         code = self._process.returncode
         if code < 0:
             return Exit(signal=-code, requested=self._requested)
@@ -143,15 +151,16 @@ class Child:
     def _start(self) -> subprocess.Popen[bytes]:
         command = self.command
         terminal: Pty | None = None
-        input_is_terminal = command.has_input and _is_terminal(0) and is_foreground(0)
+        input_is_terminal = command.has_input and _is_terminal(0)
         output_is_terminal = command.forwards and _is_terminal(1)
         closing: list[int] = []
         env = dict(command.env)
+        child_input: int | None = None if command.has_input else subprocess.DEVNULL
         try:
-            if output_is_terminal or input_is_terminal:
-                terminal = open_pty(1 if output_is_terminal else 0)
+            if output_is_terminal:
+                terminal = open_pty(1)
                 closing.append(terminal.slave)
-            out = self._open_stream(STDOUT, 1, terminal if output_is_terminal else None, closing)
+            out = self._open_stream(STDOUT, 1, terminal, closing)
             error_pty = open_pty(2) if command.forwards and _is_terminal(2) else None
             if error_pty is not None:
                 closing.append(error_pty.slave)
@@ -159,12 +168,15 @@ class Child:
             if terminal is None:
                 status = os.fstat(out)
                 env["REENACT_STDOUT"] = f"{status.st_dev}:{status.st_ino}"
-            child_input: int | None = None if command.has_input else subprocess.DEVNULL
+            is_controlling = input_is_terminal and terminal is not None
             if input_is_terminal and terminal is not None:
                 child_input = terminal.slave
-                self._stdin_master = terminal.master
-                self._reads_terminal = True
-            slave = terminal.slave if terminal is not None else None
+                self._keyboard = Keyboard(0, terminal.master)
+            elif input_is_terminal and not is_foreground(0):
+                # It would read what is meant for the shell. In the foreground it shares the user's
+                # terminal with those that our output goes to, such as `less`.
+                child_input = subprocess.DEVNULL
+            slave = terminal.slave if terminal is not None and is_controlling else None
             self.started_ns = time.time_ns()
             return subprocess.Popen(
                 command.words,
@@ -192,7 +204,7 @@ class Child:
         if pty is not None:
             self._streams[pty.master] = _Stream(stream, pty.master, forward, is_terminal=True)
             return pty.slave
-        read, write = os.pipe2(os.O_CLOEXEC)
+        read, write = os.pipe()
         closing.append(write)
         _enlarge(read)
         self._streams[read] = _Stream(stream, read, forward, is_terminal=False)
@@ -205,8 +217,7 @@ class Child:
         poll.register(wake_read, select.POLLIN)
         for descriptor in self._streams:
             poll.register(descriptor, select.POLLIN)
-        if self._reads_terminal:
-            poll.register(0, select.POLLIN)
+        self._hold_keyboard(poll)
         pidfd = _open_pidfd(self.pid)
         if pidfd is not None:
             poll.register(pidfd, select.POLLIN)
@@ -231,9 +242,12 @@ class Child:
                     else:
                         poll.unregister(descriptor)
                         open_streams.discard(descriptor)
+                        if self._keyboard is not None and self._keyboard.master == descriptor:
+                            self._drop_keyboard()
                         # Where our own reader has gone, the child shall feel it.
                         self._streams[descriptor].close()
-                elif descriptor == 0 and not self._pass_input():
+                elif descriptor == 0 and not self._pass_keys():
+                    # The next tick tries again.
                     poll.unregister(0)
             if not has_ended and self._process.poll() is not None:
                 has_ended = True
@@ -257,23 +271,56 @@ class Child:
                 self._take_next_step(now)
             if now >= next_tick:
                 listener.tick(now)
+                self._hold_keyboard(poll)
                 next_tick = time.monotonic() + _TICK_S
             if read_something and not has_ended:
                 time.sleep(_GATHER_S)
 
-    def _pass_input(self) -> bool:
-        """Hand on what was typed; False when the user's terminal cannot be read any more."""
+    def _hold_keyboard(self, poll: select.poll) -> None:
+        keyboard = self._keyboard
+        if keyboard is not None and (keyboard.hold() or keyboard.is_held):
+            poll.register(0, select.POLLIN)
+
+    def _pass_keys(self) -> bool:
+        """Hand on what was typed; False when there is nothing to read or nobody to take it now."""
+        keyboard = self._keyboard
+        if keyboard is None:
+            return False
         if not is_foreground(0):
-            # In the background: reading would stop us. SIGCONT brings us back.
+            keyboard.release()
+            return False
+        if not _can_take(keyboard.master):
             return False
         try:
-            data = os.read(0, _READ)
-            assert self._stdin_master is not None
-            # An end of file (Ctrl-D on an empty line) is a byte that the pty turns into one.
-            write_all(self._stdin_master, data or b"\x04")
+            keys = os.read(0, _KEYS_AT_ONCE)
+            signals = keyboard.signals(keys)
+            write_all(keyboard.master, keys)
         except OSError:
+            keys = b""
+        if not keys:
+            self._drop_keyboard()
             return False
+        for number in signals:
+            self._typed(number)
         return True
+
+    def _drop_keyboard(self) -> None:
+        if self._keyboard is not None:
+            self._keyboard.release()
+            self._keyboard = None
+
+    def _typed(self, number: signal.Signals) -> None:
+        """Do what a terminal does beside sending the signal to the run's processes."""
+        if number == signal.SIGINT:
+            self._count_interrupt()
+            if self._interrupts > 1:
+                self._send(_INTERRUPTIONS[min(self._interrupts, 3) - 1])
+        if not self._takes_signals:
+            return
+        if number != signal.SIGTSTP:
+            self._shared.append(number)
+        # Those who wait for us, such as a shell script, are in our process group.
+        os.killpg(os.getpgrp(), number)
 
     # --- signals ---
 
@@ -293,20 +340,18 @@ class Child:
     def _handle_signals(self, poll: select.poll) -> None:
         while self._signals:
             number = self._signals.pop(0)
-            if number == signal.SIGWINCH:
+            if number in self._shared:
+                self._shared.remove(number)
+            elif number == signal.SIGWINCH:
                 self._resize()
             elif number == signal.SIGCONT:
                 self._send(signal.SIGCONT)
-                if self._reads_terminal and is_foreground(0):
-                    poll.register(0, select.POLLIN)
+                self._hold_keyboard(poll)
             elif number == signal.SIGTSTP:
-                self._send(signal.SIGTSTP)
-                os.kill(os.getpid(), signal.SIGSTOP)
+                self._suspend()
             elif number == signal.SIGINT:
-                self._interrupts += 1
-                self._requested = self._requested or "interrupt"
-                step = min(self._interrupts, 3) - 1
-                self._send((signal.SIGINT, signal.SIGTERM, signal.SIGKILL)[step])
+                self._count_interrupt()
+                self._send(_INTERRUPTIONS[min(self._interrupts, 3) - 1])
             elif number == signal.SIGTERM:
                 if self._stop_asked():
                     self._request("stop", PATIENCE)
@@ -316,6 +361,21 @@ class Child:
                 self._request("hangup", ((signal.SIGHUP, 10.0), *TERMINATION))
             else:
                 self._send(signal.Signals(number))
+
+    def _count_interrupt(self) -> None:
+        self._interrupts += 1
+        self._requested = self._requested or "interrupt"
+
+    def _suspend(self) -> None:
+        """Stop the run and ourselves until a SIGCONT."""
+        if self._keyboard is not None:
+            self._keyboard.release()
+        # The system ignores SIGTSTP for a group that no shell watches over, as the run's is.
+        self._send(signal.SIGSTOP)
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, handler)
+        self._send(signal.SIGCONT)
 
     def _request(self, reason: str, plan: Sequence[tuple[signal.Signals, float | None]]) -> None:
         self._requested = self._requested or reason
@@ -405,6 +465,13 @@ def _is_terminal(descriptor: int) -> bool:
         return os.isatty(descriptor)
     except OSError:
         return False
+
+
+def _can_take(master: int) -> bool:
+    """Tell whether a pseudo-terminal has room for keys, so that writing them does not wait."""
+    poll = select.poll()
+    poll.register(master, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 def _open_pidfd(pid: int) -> int | None:

@@ -8,6 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
+SAMPLED = ("system/", "machine/")
+"""Metrics whose names begin so measure the process tree and the machine, not the work."""
+
 
 class Point(NamedTuple):
     """One number that a run reported.

@@ -14,6 +14,7 @@ from reenact.model.run import OperationKind
 from reenact.project.flag_text import format_value
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
+_SCRIPT_NAME = re.compile(r"[^\s;|&]+\.[A-Za-z0-9]{1,6}")
 _SETTING = re.compile(r"[A-Za-z_][\w.:-]*=", re.ASCII)
 
 INTERPRETERS: dict[str, tuple[str, ...]] = {
@@ -124,7 +125,7 @@ def resolve_command(words: Sequence[str]) -> Target:
     for word in words[1:]:
         if word.startswith("-") or "{" in word:
             continue
-        if os.path.splitext(word)[1]:
+        if _SCRIPT_NAME.fullmatch(word):
             shown.append(word)
         break
     return Target(OperationKind.COMMAND, " ".join(shown), None, tuple(words), False)
@@ -162,6 +163,20 @@ def fill_in(
         return format_value(values[name]) if name in values else match[0]
 
     return [_PLACEHOLDER.sub(text, word) for word in words]
+
+
+def unset_placeholders(words: Sequence[str], values: Mapping[str, FlagValue]) -> list[str]:
+    """Return the names in braces that are no flags of a run, where they are all of a word's value.
+
+    `{lr}` and `--lr={lr}` are meant as flags; braces inside a longer text (`awk '{print $1}'`) are
+    somebody else's.
+    """
+    names = []
+    for word in words:
+        match = _PLACEHOLDER.fullmatch(word.rpartition("=")[2])
+        if match is not None and match[1] not in values:
+            names.append(match[1])
+    return names
 
 
 def flag_variables(values: Mapping[str, FlagValue]) -> dict[str, str]:

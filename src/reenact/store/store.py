@@ -86,7 +86,10 @@ class Store:
         try:
             data = read_file(f"{self.root}/{MARKER}")
         except (FileNotFoundError, NotADirectoryError):
-            raise NotFound(f"there is no store at `{self.root}`") from None
+            raise NotFound(
+                f"there is no store at `{self.root}`",
+                hint="the first `reenact run` makes it; REENACT_HOME names another place",
+            ) from None
         except OSError as error:
             raise StoreUnusable(f"cannot read the store `{self.root}`: {error.strerror}") from error
         try:

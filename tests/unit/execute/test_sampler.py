@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from reenact.execute.sampler import (
-    PREFIXES,
     Sampler,
     _choose,
     _heir,
@@ -22,7 +21,7 @@ from reenact.execute.sampler import (
     _Psutil,
     _System,
 )
-from reenact.model.metrics import Point
+from reenact.model.metrics import SAMPLED, Point
 from reenact.snapshot.machine import find_nvidia
 
 MB = 1 << 20
@@ -151,7 +150,7 @@ class TestSampler:
 
         assert {(point.step, point.time_ns) for point in first} == {(0, 11)}
         assert {(point.step, point.time_ns) for point in second} == {(1, 22)}
-        assert all(point.name.startswith(PREFIXES) for point in first)
+        assert all(point.name.startswith(SAMPLED) for point in first)
 
     def test_every_name_is_in_the_reference(self, start: Start) -> None:
         page = Path(__file__).parents[3] / "docs" / "reference" / "system-metrics.md"

@@ -458,8 +458,7 @@ def test_words_given_to_parse_args_are_not_the_command_line(project: Project) ->
     [
         HEAD + "p.add_argument('--lr')\nargs, rest = p.parse_known_args()\n",
         HEAD + "import pl\np.add_argument('--lr')\np = pl.Trainer.add_args(p)\np.parse_args()\n",
-        "import argparse, lib\np = argparse.ArgumentParser(parents=[lib.p])\n"
-        "p.add_argument('--lr')\nargs = p.parse_args()\n",
+        HEAD.replace("()", "(parents=[lib.p])") + "p.add_argument('--lr')\nargs = p.parse_args()\n",
         HEAD + "p.add_argument('--lr')\np.add_argument(*make())\nargs = p.parse_args()\n",
     ],
 )

@@ -349,15 +349,19 @@ class Parser(Group):
         return (long or options)[0].lstrip(self.prefixes).replace("-", "_")
 
     def _default(self, site: Site, dest: str, kind: Action) -> tuple[FlagValue, str | None]:
-        value, text = site.get("default"), site.text_of("default")
+        value = site.get("default")
         overridden = self.all_defaults().get(dest, MISSING)
         if overridden is not MISSING:
-            value, text = overridden, "set_defaults(…)"
+            value = overridden
         if (isinstance(value, str) and value == _SUPPRESS) or _is_constant(value, "SUPPRESS"):
             value = MISSING
         if value is MISSING and kind in (Action.STORE_TRUE, Action.STORE_FALSE):
             return kind is Action.STORE_FALSE, None
-        return default_of(value, text)
+        default, source = default_of(value, None)
+        if source is not None:
+            is_own = overridden is MISSING
+            source = (site.text_of("default") if is_own else "set_defaults(…)") or source
+        return default, source
 
 
 class Subparsers(Native):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from reenact.project.detect import evaluate as constants
+from reenact.project.detect.calls import bind_arguments
 from reenact.project.detect.evaluate import NotConstant
 from reenact.project.detect.expressions import EVALUATE, attribute_of
 from reenact.project.detect.modules import Import, Modules
@@ -548,7 +549,7 @@ class Trace:
         if len(self._active) >= _MAX_DEPTH or self._active.count(node) > 1:
             return UNKNOWN
         scope = Scope(function.scope, function.module)
-        self._bind_arguments(function, site, scope)
+        bind_arguments(self, function, site, scope)
         if isinstance(node, ast.Lambda):
             return self.evaluate(node.body, scope)
         if not function.module.is_hot(node) and len(node.body) > 4:
@@ -560,37 +561,6 @@ class Trace:
         finally:
             self._active.pop()
         return UNKNOWN if scope.result is MISSING else scope.result
-
-    def _bind_arguments(self, function: Function, site: Site, scope: Scope) -> None:
-        arguments = function.node.args
-        positional = [*arguments.posonlyargs, *arguments.args]
-        args = list(site.args)
-        if function.bound is not MISSING and not _is_static(function.node):
-            args.insert(0, function.bound)
-        kwargs = dict(site.kwargs)
-        defaults = dict(zip(reversed(positional), reversed(arguments.defaults), strict=False))
-        defaults.update(
-            {a: d for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if d}
-        )
-        for at, parameter in enumerate((*positional, *arguments.kwonlyargs)):
-            name = parameter.arg
-            if at < len(positional) and at < len(args):
-                value = args[at]
-            elif name in kwargs:
-                value = kwargs.pop(name)
-            elif parameter in defaults and site.is_complete:
-                value = self.evaluate(defaults[parameter], function.scope)
-            else:
-                value = UNKNOWN
-            if is_interesting(value):
-                function.module.add_words({name})
-            scope.names[name] = value
-        if arguments.vararg is not None:
-            rest = args[len(positional) :]
-            scope.names[arguments.vararg.arg] = tuple(rest) if site.is_complete else UNKNOWN
-        if arguments.kwarg is not None:
-            scope.names[arguments.kwarg.arg] = kwargs if site.is_complete else UNKNOWN
-        scope.names["__class__"] = function.owner
 
     def _instantiate(self, owner: Class, site: Site) -> Value:
         if owner.is_enum:
@@ -637,27 +607,14 @@ def _agreed(left: Value, right: Value) -> Value:
     if left is right:
         return left
     for value in (left, right):
-        if (
-            not constants.is_plain(value)
-            and value not in (UNKNOWN, MISSING)
-            and not isinstance(value, Lazy)
-        ):
+        is_open = value in (UNKNOWN, MISSING) or isinstance(value, Lazy)
+        if not is_open and not constants.is_plain(value):
             return value
     if MISSING in (left, right):
         return UNKNOWN
-    return (
-        left
-        if constants.is_plain(left) and constants.is_plain(right) and left == right
-        else UNKNOWN
-    )
+    is_same = constants.is_plain(left) and constants.is_plain(right) and left == right
+    return left if is_same else UNKNOWN
 
 
 def _called_name(node: ast.Call) -> str:
     return str(getattr(node.func, "attr", getattr(node.func, "id", "")))
-
-
-def _is_static(node: ast.AST) -> bool:
-    return any(
-        isinstance(d, ast.Name) and d.id == "staticmethod"
-        for d in getattr(node, "decorator_list", ())
-    )
