@@ -56,6 +56,8 @@ _READ = 1 << 18
 _KEYS_AT_ONCE = 1024
 _PIPE_SIZE = 1 << 20
 _TICK_S = 0.1
+_ECHO_MS = 20
+_MOST_READS = 100
 _GATHER_S = 0.001
 """Pause between reads while output is flowing: many small writes become one read."""
 _GRACE_S = 0.5
@@ -104,11 +106,12 @@ class Child:
         self._keyboard: Keyboard | None = None
         self._signals: list[int] = []
         self._takes_signals = False
-        self._shared: list[int] = []
+        self._shared: set[int] = set()
         self._interrupts = 0
         self._plan: list[tuple[signal.Signals, float | None]] = []
         self._next_step_at: float | None = None
         self._stop_asked: Callable[[], bool] = lambda: False
+        self._listener: Listener
         self._process = self._start()
         self.pid = self._process.pid
 
@@ -120,6 +123,7 @@ class Child:
             stop_asked: says whether a SIGTERM comes from `reenact stop`.
         """
         self._stop_asked = stop_asked
+        self._listener = listener
         wake_read, wake_write = os.pipe()
         os.set_blocking(wake_read, False)
         os.set_blocking(wake_write, False)
@@ -129,7 +133,7 @@ class Child:
             former_wakeup = signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
             former = self._take_signals()
         try:
-            self._loop(listener, wake_read)
+            self._loop(wake_read)
         finally:
             if self._keyboard is not None:
                 self._keyboard.release()
@@ -212,7 +216,8 @@ class Child:
 
     # --- watch ---
 
-    def _loop(self, listener: Listener, wake_read: int) -> None:
+    def _loop(self, wake_read: int) -> None:
+        listener = self._listener
         poll = select.poll()
         poll.register(wake_read, select.POLLIN)
         for descriptor in self._streams:
@@ -318,7 +323,7 @@ class Child:
         if not self._takes_signals:
             return
         if number != signal.SIGTSTP:
-            self._shared.append(number)
+            self._shared.add(number)
         # Those who wait for us, such as a shell script, are in our process group.
         os.killpg(os.getpgrp(), number)
 
@@ -341,8 +346,8 @@ class Child:
         while self._signals:
             number = self._signals.pop(0)
             if number in self._shared:
-                self._shared.remove(number)
-            elif number == signal.SIGWINCH:
+                continue
+            if number == signal.SIGWINCH:
                 self._resize()
             elif number == signal.SIGCONT:
                 self._send(signal.SIGCONT)
@@ -361,6 +366,7 @@ class Child:
                 self._request("hangup", ((signal.SIGHUP, 10.0), *TERMINATION))
             else:
                 self._send(signal.Signals(number))
+        self._shared.clear()
 
     def _count_interrupt(self) -> None:
         self._interrupts += 1
@@ -372,10 +378,25 @@ class Child:
             self._keyboard.release()
         # The system ignores SIGTSTP for a group that no shell watches over, as the run's is.
         self._send(signal.SIGSTOP)
+        self._pass_rest()
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, handler)
         self._send(signal.SIGCONT)
+
+    def _pass_rest(self) -> None:
+        """Pass on what the run had printed when it was stopped, and the echo of the key."""
+        poll = select.poll()
+        for stream in self._streams.values():
+            if stream.is_open:
+                poll.register(stream.descriptor, select.POLLIN)
+        for _ in range(_MOST_READS):
+            ready = poll.poll(_ECHO_MS)
+            if not ready:
+                break
+            for descriptor, _ in ready:
+                if not self._streams[descriptor].pass_on(self._listener):
+                    poll.unregister(descriptor)
 
     def _request(self, reason: str, plan: Sequence[tuple[signal.Signals, float | None]]) -> None:
         self._requested = self._requested or reason
@@ -412,7 +433,7 @@ class _Stream:
         self.descriptor = descriptor
         self.forward = forward
         self.is_terminal = is_terminal
-        self._is_open = True
+        self.is_open = True
 
     def pass_on(self, listener: Listener) -> bool:
         """Read once; False at the end."""
@@ -435,8 +456,8 @@ class _Stream:
         return True
 
     def close(self) -> None:
-        if self._is_open:
-            self._is_open = False
+        if self.is_open:
+            self.is_open = False
             os.close(self.descriptor)
 
 

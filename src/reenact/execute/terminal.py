@@ -16,7 +16,6 @@ import signal
 import termios
 from typing import Any, NamedTuple
 
-
 _INPUT, _OUTPUT, _LOCAL, _KEYS = 0, 1, 3, 6
 """Places in what `tcgetattr` returns."""
 
