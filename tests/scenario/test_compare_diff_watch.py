@@ -21,6 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reenact.actions.watch import ASCII, Sketch, sparkline
 
 PATIENCE_S = 60.0
 REENACT = [sys.executable, "-m", "reenact"]
@@ -492,3 +496,47 @@ def test_a_terminal_without_blocks_gets_ascii(project: Project) -> None:
 
     assert text.isascii()
     assert re.search(r"^loss +#[_.:=+*-]*_ ", text, re.MULTILINE)
+
+
+@given(
+    st.lists(st.floats() | st.integers(-5, 5).map(float), min_size=1, max_size=40),
+    st.integers(1, 60),
+    st.integers(1, 41),
+)
+def test_a_curve_keeps_every_extreme(some: list[float], times: int, width: int) -> None:
+    values = [value + turn for turn in range(times) for value in some]
+    sketch = Sketch()
+    for value in values:
+        sketch.add(value)
+
+    drawn = sketch.values(width)
+
+    numbers = [value for value in values if value == value]
+    shown = [value for value in drawn if value == value]
+    assert len(sparkline(drawn)) == len(drawn) <= max(2, width)
+    assert bool(shown) == bool(numbers)
+    if numbers:
+        assert (min(shown), max(shown)) == (min(numbers), max(numbers))
+    if len(values) <= min(width, 512):
+        assert repr(drawn) == repr(values)
+
+
+def test_a_sparkline_goes_from_the_least_to_the_greatest() -> None:
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == "▁▂▃▄▅▆▇█"
+    assert sparkline([7, 0, math.nan, math.inf, -math.inf], ASCII) == "#_x^v"
+    assert sparkline([-1.7e308, 1.7e308, 0.0]) == "▁█▅"
+    assert sparkline([3.0, 3.0]) == "▄▄"
+    assert sparkline([]) == ""
+
+
+def test_a_damaged_run_is_a_row_like_any_other(project: Project) -> None:
+    project.train()
+    run = project.train()
+    (project.root.parent / "store" / "runs" / run / ".reenact" / "run.json").write_text("{")
+
+    rows = project.json("compare")["rows"]
+    refused = project.reenact("diff", status=1)
+
+    assert [row["values"]["status"] for row in rows if row["run"] == run] == ["damaged"]
+    assert len(rows) == 2
+    assert "is damaged" in refused.stderr

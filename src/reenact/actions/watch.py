@@ -58,6 +58,9 @@ class Sketch:
         first, second = self._buckets[-1]
         if first <= value <= second or second <= value <= first:
             return
+        if first <= second < value or value < second <= first:
+            self._buckets[-1] = (first, value)
+            return
         self._buckets[-1] = _merged((first, second), (value, value))
 
     def values(self, width: int) -> list[float]:
