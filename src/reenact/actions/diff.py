@@ -8,18 +8,35 @@ never recorded, is named in `remarks` and makes a section incomplete: it never c
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from array import array
 from collections.abc import Callable, Mapping
-from enum import StrEnum
-from fnmatch import fnmatchcase
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from reenact.actions.changes import (
+    SECTIONS,
+    Change,
+    ChangeKind,
+    Divergence,
+    MetricChange,
+    Reported,
+    RunDiff,
+    Section,
+    SourceChange,
+    kind_of,
+)
 from reenact.actions.compare import SAMPLED
 from reenact.actions.context import Context
+from reenact.actions.diff_source import (
+    diff_source,
+    diff_trees,
+    name_of,
+    recorded_source,
+    unknown_source,
+    working_source,
+)
 from reenact.actions.find import find_run, list_runs
 from reenact.errors import NotFound, ReenactError, UsageError
 from reenact.model.environment import (
@@ -37,143 +54,10 @@ from reenact.model.paths import path_to_text, text_to_path
 from reenact.model.record import flag_to_json, to_json
 from reenact.model.run import File, Run, Status
 from reenact.model.secrets import REDACTED
-from reenact.snapshot.git import GitView
-from reenact.snapshot.project_root import ProjectRoot, find_root, hash_text
-from reenact.snapshot.tree import read_tree, take_snapshot
+from reenact.snapshot.project_root import find_root
 from reenact.store.blobs import Blobs
-from reenact.store.files import read_file
 from reenact.store.metric_log import Series, read_points, read_series
 from reenact.store.store import RECORD_DIRECTORY, StoredRun
-
-SECTIONS = (
-    "run", "flags", "source", "inputs", "environment", "machine", "outputs", "metrics"
-)  # fmt: skip
-
-_EXECUTE = 0o100
-_CONTEXT_LINES = 3
-
-
-class ChangeKind(StrEnum):
-    """What became of something on the way from A to B."""
-
-    CHANGED = "changed"
-    ADDED = "added"
-    """Only B has it."""
-    REMOVED = "removed"
-    """Only A has it."""
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A fact that differs; `group` says of what sort it is where a section has several."""
-
-    name: str
-    kind: ChangeKind
-    group: str | None = None
-    a: FlagValue = None
-    b: FlagValue = None
-
-
-class SourceState(msgspec.Struct, frozen=True, kw_only=True):
-    """A source file in one of the runs; a symbolic link has a target and no digest."""
-
-    mode: int
-    size_bytes: int
-    digest: Digest | None = None
-    target: str | None = None
-
-
-class SourceChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A source file that differs.
-
-    Attributes:
-        diff: as `git diff` would print it; None where a content is gone.
-        added_lines: how many lines only B has; None where contents are gone or binary.
-        removed_lines: how many lines only A has.
-        remark: what the diff does not show, and why.
-    """
-
-    name: str
-    kind: ChangeKind
-    a: SourceState | None = None
-    b: SourceState | None = None
-    diff: str | None = None
-    added_lines: int | None = None
-    removed_lines: int | None = None
-    remark: str | None = None
-
-
-class Reported(msgspec.Struct, frozen=True):
-    """One point of a series; a value that JSON has no number for is a string."""
-
-    step: int
-    value: float | str
-
-
-class Divergence(msgspec.Struct, frozen=True, kw_only=True):
-    """The first place where two series differ; None for the one that has ended there."""
-
-    index: int
-    a: Reported | None = None
-    b: Reported | None = None
-
-
-class MetricChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A metric that differs. `first` is None where the points of a run are gone."""
-
-    name: str
-    kind: ChangeKind
-    a: Summary | None = None
-    b: Summary | None = None
-    first: Divergence | None = None
-
-
-_Change = TypeVar("_Change", Change, SourceChange, MetricChange)
-
-
-class Section(msgspec.Struct, Generic[_Change], frozen=True):
-    """What differs in one respect; `is_complete`: everything was compared."""
-
-    changes: tuple[_Change, ...] = ()
-    remarks: tuple[str, ...] = ()
-    is_complete: bool = True
-
-
-class RunDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """What differs between A and B; a section is None when nobody asked for it.
-
-    Attributes:
-        b: None where A is compared with the working tree, which `working` then names.
-    """
-
-    a: StoredRun
-    b: StoredRun | None = None
-    working: str | None = None
-    run: Section[Change] | None = None
-    flags: Section[Change] | None = None
-    source: Section[SourceChange] | None = None
-    inputs: Section[Change] | None = None
-    environment: Section[Change] | None = None
-    machine: Section[Change] | None = None
-    outputs: Section[Change] | None = None
-    metrics: Section[MetricChange] | None = None
-
-    @property
-    def sections(
-        self,
-    ) -> dict[str, Section[Change] | Section[SourceChange] | Section[MetricChange]]:
-        """The sections that were asked for, by name."""
-        found = {name: getattr(self, name) for name in SECTIONS}
-        return {name: section for name, section in found.items() if section is not None}
-
-    @property
-    def differs(self) -> bool:
-        """Something differs."""
-        return any(section.changes for section in self.sections.values())
-
-    @property
-    def is_complete(self) -> bool:
-        """All that was asked for could be compared."""
-        return all(section.is_complete for section in self.sections.values())
 
 
 def find_pair(context: Context, a: str | None, b: str | None) -> tuple[StoredRun, StoredRun]:
@@ -224,7 +108,7 @@ def diff_runs(
     makers: dict[str, Callable[[], object]] = {
         "run": lambda: _diff_facts(a, b),
         "flags": lambda: _diff_flags(old, new),
-        "source": lambda: _diff_source(blobs, a, b, patterns),
+        "source": lambda: diff_source(blobs, a, b, patterns),
         "inputs": lambda: _diff_files(a, b, old.inputs, new.inputs),
         "environment": lambda: _diff_environment(blobs, old, new),
         "machine": lambda: _diff_machine(blobs, old, new),
@@ -254,18 +138,16 @@ def diff_working(context: Context, a: StoredRun, *, patterns: tuple[str, ...] = 
                 hint="go to a copy of it with `-C DIRECTORY`",
             )
         root = find_root(path, context.home)
-    names = {"a": _name(a, "A"), "b": "the working tree"}
+    names = {"a": name_of(a, "A"), "b": "the working tree"}
     if run.source is None:
-        return RunDiff(a=a, working=path_to_text(root.path), source=_unknown_source([names["a"]]))
+        return RunDiff(a=a, working=path_to_text(root.path), source=unknown_source([names["a"]]))
     try:
-        before = _recorded_source(context.store.blobs, run.source.tree)
+        before = recorded_source(context.store.blobs, run.source.tree)
     except ReenactError as error:
         section = Section[SourceChange]((), (f"{names['a']}: {error.message}",), False)
         return RunDiff(a=a, working=path_to_text(root.path), source=section)
-    after = _working_source(context, root, before)
-    return RunDiff(
-        a=a, working=path_to_text(root.path), source=_diff_trees(before, after, patterns)
-    )
+    after = working_source(context, root, before)
+    return RunDiff(a=a, working=path_to_text(root.path), source=diff_trees(before, after, patterns))
 
 
 # --- facts ---
@@ -276,17 +158,11 @@ def _compare_facts(
 ) -> list[Change]:
     return [
         Change(
-            name=name, kind=_kind(name in a, name in b), group=group, a=a.get(name), b=b.get(name)
+            name=name, kind=kind_of(name in a, name in b), group=group, a=a.get(name), b=b.get(name)
         )
         for name in sorted({*a, *b})
         if name not in a or name not in b or not _is_same(a[name], b[name])
     ]
-
-
-def _kind(is_in_a: bool, is_in_b: bool) -> ChangeKind:
-    if is_in_a and is_in_b:
-        return ChangeKind.CHANGED
-    return ChangeKind.REMOVED if is_in_a else ChangeKind.ADDED
 
 
 def _is_same(a: FlagValue, b: FlagValue) -> bool:
@@ -353,7 +229,7 @@ def _diff_files(
             reason = next((f.reason for f in (old, new) if f is not None and f.reason), None)
             remarks.append(f"`{path}` was not read{f' ({reason})' if reason else ''}: not compared")
         elif not is_same:
-            kind = _kind(old is not None, new is not None)
+            kind = kind_of(old is not None, new is not None)
             changes.append(Change(name=path, kind=kind, a=_described(old), b=_described(new)))
     return Section(tuple(changes), tuple(remarks), not remarks)
 
@@ -516,7 +392,7 @@ def _diff_metrics(a: StoredRun, b: StoredRun) -> Section[MetricChange]:
             else:
                 remarks.append(f"points of `{name}` are gone: only what they come to is compared")
         if first is not None or to_json(old) != to_json(new):
-            kind = _kind(old is not None, new is not None)
+            kind = kind_of(old is not None, new is not None)
             changes.append(MetricChange(name=name, kind=kind, a=old, b=new, first=first))
     return Section(tuple(changes), tuple(remarks), not remarks)
 
@@ -563,238 +439,3 @@ def _reported(series: Series, at: int) -> Reported | None:
     if at >= len(series.steps):
         return None
     return Reported(series.steps[at], json_number(series.values[at]))
-
-
-# --- source ---
-
-
-class _Tree(NamedTuple):
-    """Source files by path, and how to read one."""
-
-    files: dict[str, SourceState]
-    read: Callable[[str, SourceState], bytes]
-
-
-def _diff_source(
-    blobs: Blobs, a: StoredRun, b: StoredRun, patterns: tuple[str, ...]
-) -> Section[SourceChange]:
-    old, new = a.record.source, b.record.source
-    if old is None or new is None:
-        sides = ((old, _name(a, "A")), (new, _name(b, "B")))
-        return _unknown_source([name for source, name in sides if source is None])
-    if old.tree == new.tree:
-        return Section()
-    try:
-        before, after = _recorded_source(blobs, old.tree), _recorded_source(blobs, new.tree)
-    except ReenactError as error:
-        change = SourceChange(name="*", kind=ChangeKind.CHANGED)
-        return Section((change,), (f"which files differ is not known: {error.message}",), False)
-    return _diff_trees(before, after, patterns)
-
-
-def _name(stored: StoredRun, side: str) -> str:
-    return f"{side} ({stored.id[:8]})"
-
-
-def _unknown_source(names: list[str]) -> Section[SourceChange]:
-    return Section((), (f"{' and '.join(names)}: no source was kept",), False)
-
-
-def _recorded_source(blobs: Blobs, digest: Digest) -> _Tree:
-    tree = read_tree(blobs, digest)
-    files = {
-        path: SourceState(mode=mode, size_bytes=size, digest=content)
-        for path, mode, size, content in tree.files
-    }
-    files.update({path: _link_state(target) for path, target in tree.links})
-
-    def read(_path: str, state: SourceState) -> bytes:
-        assert state.digest is not None
-        return blobs.get(state.digest)
-
-    return _Tree(files, read)
-
-
-def _working_source(context: Context, root: ProjectRoot, recorded: _Tree) -> _Tree:
-    view = GitView(root.path, context.env) if root.toplevel is not None else None
-    listed = view.files if view is not None else None
-    if view is not None and view.problem is not None:
-        listed = None
-    only = None
-    if root.is_loose and listed is None:
-        # A script among things that are no project: what lies beside it was never its source.
-        only = sorted({text_to_path(path).partition("/")[0] for path in recorded.files})
-    now = take_snapshot(
-        root.path,
-        listed=listed,
-        blobs=None,
-        cache_path=f"{context.store.cache_directory}/tree-{hash_text(root.path)}",
-        only=only,
-    )
-    files = {
-        path_to_text(f.path): SourceState(mode=f.mode, size_bytes=f.size, digest=f.digest)
-        for f in now.sources
-    }
-    files.update({path_to_text(p): _link_state(path_to_text(t)) for p, t in now.source_links})
-
-    def read(path: str, _state: SourceState) -> bytes:
-        return read_file(f"{root.path}/{text_to_path(path)}")
-
-    return _Tree(files, read)
-
-
-def _link_state(target: str) -> SourceState:
-    return SourceState(mode=0o777, size_bytes=len(os.fsencode(text_to_path(target))), target=target)
-
-
-def _diff_trees(before: _Tree, after: _Tree, patterns: tuple[str, ...]) -> Section[SourceChange]:
-    changes = []
-    for path in sorted({*before.files, *after.files}):
-        old, new = before.files.get(path), after.files.get(path)
-        if patterns and not any(
-            fnmatchcase(path, p) or fnmatchcase(path.rpartition("/")[2], p) for p in patterns
-        ):
-            continue
-        if old is None or new is None or not _is_same_source(old, new):
-            changes.append(_source_change(path, old, new, before, after))
-    lost = tuple(change.name for change in changes if change.diff is None)
-    return Section(tuple(changes), (), not lost)
-
-
-def _is_same_source(old: SourceState, new: SourceState) -> bool:
-    return (
-        old.digest == new.digest
-        and old.target == new.target
-        and old.mode & _EXECUTE == new.mode & _EXECUTE
-    )
-
-
-def _source_change(
-    path: str, old: SourceState | None, new: SourceState | None, before: _Tree, after: _Tree
-) -> SourceChange:
-    kind = _kind(old is not None, new is not None)
-    change = SourceChange(name=path, kind=kind, a=old, b=new)
-    if old is not None and new is not None and (old.target is None) != (new.target is None):
-        remark = "a file became a link" if new.target is not None else "a link became a file"
-        change = msgspec.structs.replace(change, remark=remark)
-    try:
-        contents = _content(path, old, before), _content(path, new, after)
-    except (ReenactError, OSError) as error:
-        message = error.message if isinstance(error, ReenactError) else str(error.strerror)
-        return msgspec.structs.replace(change, remark=message)
-    header = _header(path, old, new)
-    if contents[0] == contents[1]:
-        return msgspec.structs.replace(change, diff=header, added_lines=0, removed_lines=0)
-    if any(b"\0" in content for content in contents):
-        names = _header_names(path, old, new)
-        diff = f"{header}Binary files {names[0]} and {names[1]} differ\n"
-        return msgspec.structs.replace(change, diff=diff, remark="binary")
-    texts, not_text = _texts(contents)
-    body, added, removed = unified_diff(*texts)
-    if body:
-        names = _header_names(path, old, new)
-        # A tab ends a name that has blanks in it, as git writes it.
-        ends = ["\t\n" if " " in name else "\n" for name in names]
-        header += f"--- {names[0]}{ends[0]}+++ {names[1]}{ends[1]}"
-    return msgspec.structs.replace(
-        change,
-        diff=header + body,
-        added_lines=added,
-        removed_lines=removed,
-        remark=not_text or change.remark,
-    )
-
-
-def _content(path: str, state: SourceState | None, tree: _Tree) -> bytes:
-    if state is None:
-        return b""
-    if state.target is not None:
-        return os.fsencode(text_to_path(state.target))
-    return tree.read(path, state)
-
-
-def _texts(contents: tuple[bytes, bytes]) -> tuple[tuple[str, str], str | None]:
-    try:
-        return (contents[0].decode(), contents[1].decode()), None
-    except UnicodeDecodeError:
-        texts = [content.decode("utf-8", "backslashreplace") for content in contents]
-        return (texts[0], texts[1]), r"not UTF-8: other bytes are shown as \xNN"
-
-
-def unified_diff(old: str, new: str) -> tuple[str, int, int]:
-    """Return the hunks that lead from one text to another, and how many lines come and go."""
-    from difflib import unified_diff as compare
-
-    before, after = _lines(old), _lines(new)
-    # What is alike at both ends costs difflib most of its time; the lines of context stay.
-    start = max(0, _common(before, after) - _CONTEXT_LINES)
-    rest = min(len(before), len(after)) - start
-    tail = min(_common(before[start:][::-1], after[start:][::-1]), rest)
-    tail = max(0, tail - _CONTEXT_LINES)
-    found = compare(
-        before[start : len(before) - tail], after[start : len(after) - tail], n=_CONTEXT_LINES
-    )
-    lines = []
-    added = removed = 0
-    for line in list(found)[2:]:
-        if line.startswith("@@"):
-            line = _HUNK.sub(lambda m: f"{m[1]}{int(m[2]) + start}", line)
-        added += line.startswith("+")
-        removed += line.startswith("-")
-        lines.append(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n")
-    return "".join(lines), added, removed
-
-
-_HUNK = re.compile(r"( [-+])(\d+)")
-_LINE = re.compile(r"[^\n]*\n|[^\n]+")
-
-
-def _lines(text: str) -> list[str]:
-    # Not str.splitlines: a form feed or a carriage return ends no line of a patch.
-    return _LINE.findall(text)
-
-
-def _common(a: list[str], b: list[str]) -> int:
-    for count, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return count
-    return min(len(a), len(b))
-
-
-def _header(path: str, old: SourceState | None, new: SourceState | None) -> str:
-    """Return the lines by which `git apply` knows the file."""
-    text = f"diff --git {_quoted(f'a/{path}')} {_quoted(f'b/{path}')}\n"
-    if old is None and new is not None:
-        return f"{text}new file mode {_git_mode(new)}\n"
-    if new is None and old is not None:
-        return f"{text}deleted file mode {_git_mode(old)}\n"
-    assert old is not None
-    assert new is not None
-    if _git_mode(old) != _git_mode(new):
-        text += f"old mode {_git_mode(old)}\nnew mode {_git_mode(new)}\n"
-    return text
-
-
-def _header_names(path: str, old: SourceState | None, new: SourceState | None) -> tuple[str, str]:
-    return (
-        "/dev/null" if old is None else _quoted(f"a/{path}"),
-        "/dev/null" if new is None else _quoted(f"b/{path}"),
-    )
-
-
-def _git_mode(state: SourceState) -> str:
-    if state.target is not None:
-        return "120000"
-    return "100755" if state.mode & _EXECUTE else "100644"
-
-
-def _quoted(path: str) -> str:
-    """Quote a path as git does: in double quotes with octal bytes where it is not plain."""
-    raw = os.fsencode(text_to_path(path))
-    if "\\" not in path and '"' not in path and path.isprintable():
-        return path
-    escaped = "".join(
-        f"\\{chr(byte)}" if byte in b'"\\' else chr(byte) if 32 <= byte < 127 else f"\\{byte:03o}"
-        for byte in raw
-    )
-    return f'"{escaped}"'

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from reenact.actions.context import Context
-from reenact.actions.recover import recover
 from reenact.errors import NotFound
 from reenact.model.identity import RunId
 from reenact.model.run import Status
@@ -49,6 +48,8 @@ def list_runs(
         runs = index.query(chosen, project=project, deleted=deleted, sort=order, limit=limit)
         lost = [run for run in runs if run.status is Status.KILLED and run.ended is None]
         if lost and not deleted:
+            from reenact.actions.recover import recover
+
             for run in lost:
                 recover(store, store.read_run(run.id))
             index.refresh()
@@ -70,7 +71,12 @@ def find_run(context: Context, text: str, *, deleted: bool = False) -> StoredRun
     with Index(store) as index:
         run_id = resolve(store, index, text, context.project.id, deleted=deleted)
     stored = store.read_run(run_id, deleted=deleted)
-    return stored if deleted else recover(store, stored)
+    if deleted or stored.status is not Status.KILLED:
+        return stored
+    # Imported where it is needed: it brings everything with it that a run needs.
+    from reenact.actions.recover import recover
+
+    return recover(store, stored)
 
 
 def find_runs(

@@ -141,10 +141,9 @@ def _catch_up_metrics(run: Run, directory: str) -> None:
     for piece in read_output(record_directory):
         last_ns = piece.time_ns or last_ns
         printed += lines[piece.stream].feed(piece.data, last_ns)
-    # A line without an end may be half of one: of `loss: 0.12` nobody knows how it went on.
+    # Lines without an end may be halves: of `loss: 0.12` nobody knows how it went on.
     writer.append(printed[stored[SOURCE_OUTPUT] :], SOURCE_OUTPUT)
-    file = MetricFileTail(f"{record_directory}/{METRICS_FILE}")
-    from_file = file.poll() + file.finish()
+    from_file = MetricFileTail(f"{record_directory}/{METRICS_FILE}").poll()
     writer.append(from_file[stored[SOURCE_FILE] :], SOURCE_FILE)
     if not run.in_place:
         for events in EventDirectoryTail(directory).finish():

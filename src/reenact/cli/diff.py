@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from reenact.actions.context import Context
-from reenact.actions.diff import (
+from reenact.actions.changes import (
     SECTIONS,
     Change,
     ChangeKind,
@@ -19,10 +18,9 @@ from reenact.actions.diff import (
     RunDiff,
     Section,
     SourceChange,
-    diff_runs,
-    diff_working,
-    find_pair,
 )
+from reenact.actions.context import Context
+from reenact.actions.diff import diff_runs, diff_working, find_pair
 from reenact.actions.find import find_run
 from reenact.cli.options import as_json
 from reenact.cli.output import print_json, say, show_size, show_time, show_value, style, uses_colour

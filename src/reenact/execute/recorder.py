@@ -117,13 +117,20 @@ class Recorder:
             self._keep(self._sampler.sample(time.time_ns()), SOURCE_SYSTEM)
             self._sample_at = now_s + self._sampler.next_interval()
 
-    def finish(self) -> None:
-        """Take in what is still under way and bring everything to disk."""
-        for lines in self._lines.values():
-            self._keep(lines.finish(time.time_ns()), SOURCE_OUTPUT)
-        self._poll()
-        # Nobody writes any more: a last line without an end is whole.
-        self._take_from_file(self._file.finish)
+    def finish(self, *, was_cut_short: bool = False) -> None:
+        """Take in what is still under way and bring everything to disk.
+
+        Args:
+            was_cut_short: a signal ended the process. Then a last line without an end may be half
+                of one: of `loss: 0.12` nobody knows how it went on.
+        """
+        self._take_from_file(self._file.poll)
+        if not was_cut_short:
+            for lines in self._lines.values():
+                self._keep(lines.finish(time.time_ns()), SOURCE_OUTPUT)
+            self._take_from_file(self._file.finish)
+        for source in self._sources:
+            self._keep_batches(source.finish())
         if self._sampler is not None:
             self._sampler.close()
         for name, writer in (("output", self._output), ("metrics", self._points)):

@@ -15,8 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reenact.actions.context import Context
-from reenact.actions.diff import (
+from reenact.actions.changes import (
     SECTIONS,
     Change,
     ChangeKind,
@@ -25,12 +24,10 @@ from reenact.actions.diff import (
     RunDiff,
     Section,
     SourceChange,
-    diff_runs,
-    diff_working,
-    find_divergence,
-    find_pair,
-    unified_diff,
 )
+from reenact.actions.context import Context
+from reenact.actions.diff import diff_runs, diff_working, find_divergence, find_pair
+from reenact.actions.diff_source import unified_diff
 from reenact.errors import NotFound, UsageError
 from reenact.model.environment import (
     Environment,

@@ -146,8 +146,8 @@ def _resolve_to_stage(settings):
         candidate = settings.run + real[len(project) :]
         return candidate if os.path.exists(candidate) else path
 
-    for index, entry in enumerate(sys.path):
-        sys.path[index] = staged(entry)
+    # An absolute and a relative way to the same directory have become one.
+    sys.path[:] = dict.fromkeys([staged(entry) for entry in sys.path])
     # setuptools' editable finders keep a dictionary from package to directory in their module.
     for finder in list(sys.meta_path):
         module = sys.modules.get(getattr(finder, "__module__", None) or "")
