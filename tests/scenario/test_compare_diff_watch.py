@@ -190,7 +190,7 @@ def test_columns_that_do_not_fit_are_left_out_whole_and_named(project: Project) 
 
     assert status == 0
     assert all(len(line) <= 50 for line in text.splitlines()[:2])
-    assert "columns that do not fit: acc, loss; `--columns` chooses" in text
+    assert "columns that do not fit: acc, loss, lr, seed; `--columns` chooses" in text
 
 
 def test_a_group_says_mean_sd_single_runs_and_nan(project: Project) -> None:

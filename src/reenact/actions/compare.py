@@ -21,6 +21,7 @@ from reenact.actions.context import Context
 from reenact.actions.find import find_runs, list_runs
 from reenact.errors import BadColumn
 from reenact.model.identity import RunId
+from reenact.model.metrics import SAMPLED
 from reenact.model.record import to_json
 from reenact.model.run import Status
 from reenact.store.columns import (
@@ -40,8 +41,6 @@ from reenact.store.columns import (
 from reenact.store.index import Index
 
 DEFAULT_LIMIT = 20
-SAMPLED = ("system/", "machine/")
-"""Metrics whose names begin so measure the machine; they are shown only when asked for."""
 
 _Item = TypeVar("_Item")
 _ID = Column(Operand(Kind.ATTRIBUTE, "id"), "id")
@@ -181,9 +180,7 @@ def compare_runs(context: Context, selection: Selection, layout: Layout) -> Comp
     compared = _directed(compared, by_column, layout)
     order = list(range(len(columns)))
     if chosen is None:
-        order.sort(
-            key=lambda at: (at >= len(_FIXED), at >= len(_FIXED) and not compared[at].differs)
-        )
+        order.sort(key=lambda at: (at >= len(_FIXED), *_unimportance(columns[at], compared[at])))
     if layout.only_differences:
         order = [at for at in order if compared[at].differs or columns[at] is _ID]
     rows = tuple(tuple(by_column[at][row] for at in order) for row in range(len(runs)))
@@ -349,6 +346,13 @@ def _metric_columns(runs: Iterable[IndexedRun], flags: Iterable[str]) -> tuple[C
         Column(Operand(Kind.METRIC, name), f"metric:{name}" if name in taken else name)
         for name in names
     )
+
+
+def _unimportance(column: Column, compared: ComparedColumn) -> tuple[bool, bool]:
+    """Order what differs before what does not, and there results before settings."""
+    if column in _FIXED:
+        return False, False
+    return not compared.differs, not compared.differs and column.operand.kind is Kind.FLAG
 
 
 def _without_id(columns: Iterable[Column]) -> list[Column]:

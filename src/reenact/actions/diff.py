@@ -27,7 +27,6 @@ from reenact.actions.changes import (
     SourceChange,
     kind_of,
 )
-from reenact.actions.compare import SAMPLED
 from reenact.actions.context import Context
 from reenact.actions.diff_source import (
     diff_source,
@@ -49,7 +48,7 @@ from reenact.model.environment import (
 )
 from reenact.model.flags import FlagValue
 from reenact.model.identity import Digest
-from reenact.model.metrics import Summary, json_number, summarize
+from reenact.model.metrics import SAMPLED, Summary, json_number, summarize
 from reenact.model.paths import path_to_text, text_to_path
 from reenact.model.record import flag_to_json, to_json
 from reenact.model.run import File, Run, Status

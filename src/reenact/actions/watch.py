@@ -17,9 +17,8 @@ from functools import reduce
 from itertools import pairwise
 from typing import NamedTuple
 
-from reenact.actions.compare import SAMPLED
 from reenact.actions.context import Context
-from reenact.model.metrics import Point, Summarizer, Summary
+from reenact.model.metrics import SAMPLED, Point, Summarizer, Summary
 from reenact.model.run import Status
 from reenact.store.metric_log import MetricLog
 from reenact.store.store import RECORD_DIRECTORY, StoredRun

@@ -12,13 +12,12 @@ from typing import Any
 
 import click
 
-from reenact.actions.compare import SAMPLED
 from reenact.actions.context import Context
 from reenact.actions.find import find_run
 from reenact.actions.watch import ASCII, BLOCKS, View, Watcher, belongs, point_sets, sparkline
 from reenact.cli.options import as_json
 from reenact.cli.output import print_json, say, show_duration, style
-from reenact.model.metrics import Point, Summary, json_number
+from reenact.model.metrics import SAMPLED, Point, Summary, json_number
 from reenact.model.record import to_json
 from reenact.model.run import Status
 

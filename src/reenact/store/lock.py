@@ -111,24 +111,55 @@ class Lock:
 
 
 class SharedLock:
-    """A lock that many may hold at once, as long as nobody holds it exclusively."""
+    """A lock that many may hold at once, as long as nobody holds it exclusively.
+
+    Who holds it keeps others from taking the lock alone, and does not count as its holder.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._descriptor: int | None = None
 
-    def __enter__(self) -> Self:
-        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    def acquire(self, *, wait: bool = True) -> bool:
+        """Take the lock; return False when another process has it alone and `wait` is not set.
+
+        Raises:
+            OSError: the file cannot be created.
+        """
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_SH)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
         except OSError as error:
             if error.errno not in _NO_LOCKS:
+                os.close(descriptor)
                 raise
+            if not wait and _holder_lives(self.path):
+                os.close(descriptor)
+                return False
+        self._descriptor = descriptor
+        return True
+
+    def release(self, *, remove: bool = False) -> None:
+        """Give the lock back; `remove` its file as well, when nobody will want it again."""
+        if self._descriptor is None:
+            return
+        if remove:
+            try:
+                os.unlink(self.path)
+            except OSError:
+                pass
+        os.close(self._descriptor)
+        self._descriptor = None
+
+    def __enter__(self) -> Self:
+        self.acquire()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
+        self.release()
 
 
 def is_locked(path: str) -> bool:

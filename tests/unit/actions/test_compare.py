@@ -117,7 +117,7 @@ def test_columns_that_differ_come_before_those_that_do_not(context: Context, mak
 
     found = compare_runs(context, ALL, PLAIN)
 
-    assert headings(found)[5:] == ["lr", "loss", "batch", "acc"]
+    assert headings(found)[5:] == ["lr", "loss", "acc", "batch"]
     assert [column.differs for column in found.columns[5:]] == [True, True, False, False]
 
 
@@ -177,7 +177,7 @@ def test_a_flag_and_a_metric_of_one_name_are_two_columns(context: Context, make:
 
     found = compare_runs(context, ALL, PLAIN)
 
-    assert headings(found)[5:] == ["loss", "=status", "metric:loss"]
+    assert headings(found)[5:] == ["metric:loss", "loss", "=status"]
     assert values(found, "status") == ["completed"]
     assert values(found, "=status") == ["x"]
     assert values(found, "metric:loss") == [1.0]
