@@ -38,6 +38,7 @@ from reenact.model.run import File, Remark, Run, Status
 from reenact.snapshot.tree import SourceTree, read_tree
 from reenact.store.files import read_file, remove_if_there
 from reenact.store.index import Index
+from reenact.store.lock import Lock, SharedLock
 from reenact.store.metric_log import MetricLog, MetricWriter, read_points
 from reenact.store.output_log import STDERR, STDOUT, read_output
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
@@ -54,45 +55,47 @@ def recover(store: Store, stored: StoredRun) -> StoredRun:
         return stored
     if orphans(run):
         return stored
-    lock = store.lock(run.id)
+    alone = Lock(store.record_path(run.id, "closing"))
+    # Shared, because who asks meanwhile must not take us for the run's supervisor.
+    kept = SharedLock(store.record_path(run.id, "lock"))
     try:
-        if not lock.acquire():
+        if not alone.acquire() or not kept.acquire(wait=False):
             return stored
-    except OSError:
-        return stored
-    try:
-        if not _is_still_open(store, run):
-            lock.release(remove=True)
-            return store.read_run(run.id)
-        record_directory = f"{stored.directory}/{RECORD_DIRECTORY}"
-        ended = _last_sign_of_life(record_directory)
-        _catch_up_metrics(run, stored.directory)
-        outputs = () if run.in_place else _outputs(store, run, stored.directory)
-        remark = Remark(code="killed", message="the supervisor was killed; the end is not known")
-        closed = msgspec.structs.replace(
-            run,
-            ended=ended,
-            outputs=outputs,
-            inputs=read_inputs(record_directory, text_to_path(run.project.root)),
-            processes=processes(read_hellos(record_directory)),
-            metrics=summarize(read_points(record_directory)),
-            warnings=(*run.warnings, remark),
-        )
-        store.write_run(closed)
-        for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE, "stop"):
-            remove_if_there(f"{record_directory}/{name}")
+        if _is_still_open(store, run):
+            _close(store, run, stored.directory)
     except OSError:
         # A store that cannot be written stays readable; the next reader tries again.
-        lock.release()
         return stored
-    lock.release(remove=True)
+    finally:
+        kept.release(remove=True)
+        alone.release(remove=True)
     with Index(store) as index:
         index.update(run.id)
     return store.read_run(run.id)
 
 
+def _close(store: Store, run: Run, directory: str) -> None:
+    record_directory = f"{directory}/{RECORD_DIRECTORY}"
+    ended = _last_sign_of_life(record_directory)
+    _catch_up_metrics(run, directory)
+    outputs = () if run.in_place else _outputs(store, run, directory)
+    remark = Remark(code="killed", message="the supervisor was killed; the end is not known")
+    closed = msgspec.structs.replace(
+        run,
+        ended=ended,
+        outputs=outputs,
+        inputs=read_inputs(record_directory, text_to_path(run.project.root)),
+        processes=processes(read_hellos(record_directory)),
+        metrics=summarize(read_points(record_directory)),
+        warnings=(*run.warnings, remark),
+    )
+    store.write_run(closed)
+    for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE, "stop"):
+        remove_if_there(f"{record_directory}/{name}")
+
+
 def _is_still_open(store: Store, run: Run) -> bool:
-    """Tell, under the lock, that nobody has closed the run or run it again since it was read."""
+    """Tell, under the locks, that nobody has closed the run or run it again since it was read."""
     try:
         now = decode_run(read_file(store.record_path(run.id)), where=f"run {run.id[:8]}")
     except (OSError, ReenactError):
@@ -118,7 +121,7 @@ def _last_sign_of_life(directory: str) -> datetime:
     times = [
         entry.stat().st_mtime
         for entry in os.scandir(directory)
-        if entry.name not in ("lock", "notes.json")
+        if entry.name not in ("lock", "closing", "notes.json")
     ]
     return datetime.fromtimestamp(max(times), UTC)
 
@@ -160,5 +163,5 @@ def _outputs(store: Store, run: Run, directory: str) -> tuple[File, ...]:
         except ReenactError:
             # Without its list, source cannot be told from outputs: all of it counts as output.
             pass
-    paths = sweep_abandoned(directory, text_to_path(run.project.root), tree)
+    paths = sweep_abandoned(directory, text_to_path(run.project.root), tree, store.blobs)
     return tuple(describe_output(directory, path) for path in paths)

@@ -211,16 +211,18 @@ def close_stage(stage: Stage, tree: ProjectTree, pool: SourcePool | None) -> Lef
     return Leftovers(sorted(outputs), sorted(_written_through(stage)))
 
 
-def sweep_abandoned(run: str, project: str, tree: SourceTree) -> list[str]:
+def sweep_abandoned(run: str, project: str, tree: SourceTree, blobs: Blobs) -> list[str]:
     """Take away what was staged for a run whose supervisor was killed; return its outputs, sorted.
 
     Nobody knows any more what was staged, so it is known again by what it is: a link to the same
-    path in the project, or a file with the content of the source file of that name.
+    path in the project, or a file with the content of the source file of that name, or with the
+    beginning of it, if the supervisor was killed while it wrote it.
 
     Args:
         run: the run directory.
         project: the project's root when the run started.
         tree: the run's source.
+        blobs: where its content is.
     """
     stage = Stage(run, project, {}, {}, [], [])
     for text, _, size, digest in tree.files:
@@ -229,7 +231,7 @@ def sweep_abandoned(run: str, project: str, tree: SourceTree) -> list[str]:
             status = os.lstat(f"{run}/{path}")
         except OSError:
             continue
-        if _is_source(f"{run}/{path}", status, size, digest):
+        if _is_source(f"{run}/{path}", status, size, digest, blobs):
             stage.copies[path] = (status.st_size, status.st_mtime_ns, status.st_ino)
         stage.directories.append(os.path.dirname(path))
     for text, target in tree.links:
@@ -245,16 +247,18 @@ def sweep_abandoned(run: str, project: str, tree: SourceTree) -> list[str]:
     return sorted(path for path in outputs if f"{BYTECODE}/" not in f"/{path}")
 
 
-def _is_source(path: str, status: os.stat_result, size: int, digest: Digest) -> bool:
+def _is_source(path: str, status: os.stat_result, size: int, digest: Digest, blobs: Blobs) -> bool:
     if not stat.S_ISREG(status.st_mode):
         return False
     try:
         if status.st_size == size and digest_file(path)[0] == digest:
             return True
+        if status.st_size < size and blobs.get(digest).startswith(read_file(path)):
+            return True
         # A file in which a literal was replaced carries the time of its content.
         is_old = _LONG_AGO_S <= status.st_mtime < _LONG_AGO_S + (1 << 28)
         return is_old and status.st_mtime_ns == time_of_content(digest_file(path)[0])
-    except OSError:
+    except (OSError, NotFound, Damaged):
         return False
 
 

@@ -19,7 +19,7 @@ from typing import Self
 from reenact.store.files import read_file, write_all
 
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-_ASKERS_TAKE_S = 0.02
+_ASKERS_TAKE_S = 0.25
 """Far longer than anybody holds a lock who only asks whether it is held."""
 _POLL_S = 0.001
 _OTHER_BOOT_S = 10.0

@@ -77,7 +77,7 @@ class Staged:
 
     def abandon(self) -> list[str]:
         tree = read_tree(self.world.blobs, self.tree.tree)
-        return sweep_abandoned(str(self.directory), str(self.world.project), tree)
+        return sweep_abandoned(str(self.directory), str(self.world.project), tree, self.world.blobs)
 
     def left(self) -> list[str]:
         return [name for name in sorted(os.listdir(self.directory)) if name != ".reenact"]
@@ -411,6 +411,18 @@ class TestClosing:
 
             assert left.written_through == []
             assert not any(name.startswith("m") for name in os.listdir(run.directory))
+
+
+def test_half_a_copy_of_a_killed_supervisor_is_no_output(world: World) -> None:
+    world.write("notes.txt", "all of the text")
+    world.write("train.py", "all of the code")
+    run = world.stage()
+    for name in ("notes.txt", "train.py"):
+        (run / name).unlink()
+        (run / name).write_text("all of")
+    (run / "other.txt").write_text("all of")
+
+    assert run.abandon() == ["other.txt"]
 
 
 class TestBytecode:

@@ -28,6 +28,13 @@ import sys
 from reenact.store.lock import is_locked
 print(is_locked(sys.argv[1]))
 """
+ASK_FOREVER = """
+import sys
+from reenact.store.lock import is_locked
+print("ready", flush=True)
+while True:
+    is_locked(sys.argv[1])
+"""
 TRY = """
 import sys
 from reenact.store.lock import Lock
@@ -120,29 +127,25 @@ def test_children_of_the_holder_do_not_hold_it_after_its_death(path: str) -> Non
 
 def test_asking_disturbs_nobody(path: str) -> None:
     """However many ask at once, the lock can be taken, and nobody takes another for its holder."""
-    stop = threading.Event()
-    wrong: list[bool] = []
     open(path, "w").close()
-
-    def ask() -> None:
-        while not stop.is_set():
-            if is_locked(path):
-                wrong.append(True)
-
-    askers = [threading.Thread(target=ask) for _ in range(4)]
-    for asker in askers:
-        asker.start()
+    askers = [
+        subprocess.Popen([sys.executable, "-c", ASK_FOREVER, path], stdout=subprocess.PIPE)
+        for _ in range(3)
+    ]
     try:
-        assert not wrong
+        for asker in askers:
+            assert asker.stdout
+            asker.stdout.readline()
+        assert not any(is_locked(path) for _ in range(2000))
         lock = Lock(path)
         taken = []
-        for _ in range(200):
+        for _ in range(100):
             taken.append(lock.acquire())
             lock.release()
     finally:
-        stop.set()
         for asker in askers:
-            asker.join()
+            asker.kill()
+            asker.communicate()
 
     assert all(taken)
 
@@ -192,6 +195,24 @@ def test_many_share_a_lock_and_keep_out_whoever_wants_it_alone(path: str) -> Non
         assert not Lock(path).acquire()
 
     assert Lock(path).acquire()
+
+
+def test_who_shares_does_not_count_as_a_holder(path: str) -> None:
+    with SharedLock(path):
+        assert not is_locked(path)
+
+
+def test_who_wants_to_share_need_not_wait(path: str) -> None:
+    holder = Holder(path)
+    shared = SharedLock(path)
+
+    assert not shared.acquire(wait=False)
+    holder.let_go()
+    assert shared.acquire(wait=False)
+
+    shared.release(remove=True)
+    shared.release()
+    assert not os.path.exists(path)
 
 
 def test_who_wants_to_share_waits_for_the_end_of_who_is_alone(path: str) -> None:
@@ -299,6 +320,14 @@ class TestWithoutLocks:
         words = "import sys\nfrom reenact.store.lock import SharedLock\nwith SharedLock(sys.argv[1]): print(1)"
 
         assert say(words, path, before=without_locks) == "1"
+
+    def test_sharing_without_waiting_is_refused_while_a_holder_lives(self, path: str) -> None:
+        words = "import sys\nfrom reenact.store.lock import SharedLock\nprint(SharedLock(sys.argv[1]).acquire(wait=False))"
+        holder = Holder(path, before=without_locks)
+
+        assert say(words, path, before=without_locks) == "False"
+        holder.let_go()
+        assert say(words, path, before=without_locks) == "True"
 
 
 def test_a_process_is_known_by_its_id_and_its_start() -> None:

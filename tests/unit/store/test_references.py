@@ -106,8 +106,16 @@ def test_the_latest_of_all_projects_is_found_without_a_project(store: Store, ind
     [
         ("c1f", "run `c1f` matches 2 runs", "give one more character, e.g. `c1f9` or `c1fa`"),
         ("c1", "run `c1` matches 3 runs", "give more characters, e.g. `c10` or `c1f9`"),
-        ("twice", "run `twice` matches 2 runs", "give the beginning of an id, e.g. `c1000000` or `c1fa0000`"),
-        ("beef", "run `beef` matches 2 runs", "give the beginning of an id, e.g. `beef0000` or `12000000`"),
+        (
+            "twice",
+            "run `twice` matches 2 runs",
+            "give the beginning of an id, e.g. `c1000000` or `c1fa0000`",
+        ),
+        (
+            "beef",
+            "run `beef` matches 2 runs",
+            "give the beginning of an id, e.g. `beef0000` or `12000000`",
+        ),
     ],
 )
 def test_a_text_that_names_several_runs_is_refused(
