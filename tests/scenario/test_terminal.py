@@ -247,13 +247,13 @@ def test_single_keys_are_read_without_a_line_end(stage: Stage) -> None:
         print("press")
         print([sys.stdin.read(1)])
         termios.tcsetattr(0, termios.TCSADRAIN, before)
-        print([input()])
+        print([input("line? ")])
     """
 
     def play(terminal: Terminal) -> None:
         terminal.wait_for(b"press")
         terminal.type(b"q")
-        terminal.wait_for(b"['q']")
+        terminal.wait_for(b"line? ")
         terminal.type(b"line\r")
 
     plain, recorded, _ = stage.play(script, play)

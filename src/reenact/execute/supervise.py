@@ -382,6 +382,8 @@ class Child:
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, handler)
+        if self._keyboard is not None:
+            self._keyboard.hold()
         self._send(signal.SIGCONT)
 
     def _pass_rest(self) -> None:
