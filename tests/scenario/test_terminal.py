@@ -459,6 +459,7 @@ def test_ctrl_z_stops_the_run_and_fg_continues_it(stage: Stage) -> None:
         _wait_until(lambda pid=pid: _state(pid) == "T")
         terminal.type(b"echo in the shell\r")
         terminal.wait_for(b"\nin the shell")
+        terminal.wait_for(b"$ ")
         terminal.type(b"fg\r")
         terminal.wait_for(b"train.py")
         _wait_until(lambda pid=pid: _state(pid) == "S")
