@@ -43,7 +43,7 @@ class Desk:
         self.project.mkdir()
         self.env: dict[str, str] = {"REENACT_HOME": str(self.store)}
 
-    def write(self, name: str, content: str | bytes) -> Path:
+    def write(self, name: str, content: str | bytes = "") -> Path:
         """Write one of the project's files."""
         path = self.project / name
         path.parent.mkdir(parents=True, exist_ok=True)

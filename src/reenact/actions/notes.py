@@ -10,6 +10,7 @@ import msgspec
 from reenact.actions.context import Context
 from reenact.errors import NotFound
 from reenact.model.identity import RunId
+from reenact.model.paths import printable
 from reenact.model.run import Notes
 from reenact.store.files import store_errors
 from reenact.store.index import Index
@@ -18,6 +19,7 @@ from reenact.store.lock import Lock
 
 def set_label(context: Context, runs: Iterable[RunId], label: str | None) -> dict[RunId, Notes]:
     """Give runs a label, or take it away with None."""
+    label = None if label is None else printable(label)
     return edit_notes(context, runs, lambda notes: msgspec.structs.replace(notes, label=label))
 
 
@@ -25,8 +27,8 @@ def change_tags(
     context: Context, runs: Iterable[RunId], *, add: Iterable[str] = (), remove: Iterable[str] = ()
 ) -> dict[RunId, Notes]:
     """Add tags and remove others; a tag stands once, in the order in which tags were added."""
-    added = tuple(add)
-    removed = set(remove)
+    added = tuple(map(printable, add))
+    removed = set(map(printable, remove))
 
     def change(notes: Notes) -> Notes:
         tags = tuple(tag for tag in dict.fromkeys((*notes.tags, *added)) if tag not in removed)
@@ -37,6 +39,7 @@ def change_tags(
 
 def set_comment(context: Context, runs: Iterable[RunId], text: str | None) -> dict[RunId, Notes]:
     """Replace the comment on runs, or take it away with None."""
+    text = None if text is None else printable(text)
     return edit_notes(context, runs, lambda notes: msgspec.structs.replace(notes, comment=text))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -28,6 +28,9 @@ class Point(NamedTuple):
     value: float
 
 
+JsonNumber: TypeAlias = float | Literal["NaN", "Infinity", "-Infinity"]
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a metric's series comes to; the series itself is kept beside it, whole.
 
@@ -36,19 +39,19 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
 
     count: int
-    first: float | str
+    first: JsonNumber
     first_step: int
-    last: float | str
+    last: JsonNumber
     last_step: int
-    minimum: float | str | None = None
+    minimum: JsonNumber | None = None
     minimum_step: int | None = None
-    maximum: float | str | None = None
+    maximum: JsonNumber | None = None
     maximum_step: int | None = None
-    mean: float | str | None = None
+    mean: JsonNumber | None = None
     nan_count: int = 0
 
 
-def json_number(value: float) -> float | str:
+def json_number(value: float) -> JsonNumber:
     """Return what stands for a float in JSON, which has no words for NaN and infinities.
 
     They are the strings `NaN`, `Infinity` and `-Infinity`; `float()` reads them back.

@@ -142,7 +142,7 @@ class Store:
         """Yield the ids of all runs, in no order."""
         try:
             entries = os.scandir(self.trash_directory if deleted else self.runs_directory)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         with entries:
             for entry in entries:
