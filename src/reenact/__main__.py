@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line, in a process that the user's project cannot disturb."""
+    _open_standard_streams()
+    _forget_project_modules()
     from reenact.cli.main import run_command_line
 
     run_command_line()
+
+
+def _open_standard_streams() -> None:
+    """Put the null device in the place of standard streams that are closed.
+
+    Otherwise the next file that is opened would take their number, and be written to as such.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _forget_project_modules() -> None:
+    """Take the working directory and PYTHONPATH, which are the project's, from our own path.
+
+    A file `click.py` or `queue.py` in them is the script's business, not ours.
+    """
+    ours = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    foreign = {os.path.realpath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep)}
+    try:
+        foreign.add(os.path.realpath(os.getcwd()))
+    except OSError:
+        pass
+    foreign.discard(ours)
+    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in foreign]
 
 
 if __name__ == "__main__":

@@ -85,7 +85,8 @@ def test_filters_and_sorting_work(desk: Desk) -> None:
 def test_every_run_can_be_shown(desk: Desk) -> None:
     for label, run in runs(desk).items():
         shown = desk.json("show", run["id"])
-        assert shown["environment"]["python"]["version"], label
+        if label != "command":
+            assert shown["environment"]["python"]["version"], label
         assert shown["machine"]["cores_logical"], label
         assert desk.ok("show", run["id"]).startswith("run "), label
         assert desk.reenact("log", run["id"]).status == 0, label

@@ -287,7 +287,15 @@ class TestStore:
         (desk.store / "store.json").write_text('{"format":2}')
         before = tree_of(desk.store)
 
-        for words in (["run", "train.py"], ["show"], ["fsck"], ["gc"]):
+        for words in (
+            ["run", "train.py"],
+            ["runs"],
+            ["compare"],
+            ["select"],
+            ["show"],
+            ["fsck"],
+            ["gc"],
+        ):
             done = desk.reenact(*words)
             assert done.status in (1, 125), words
             assert done.complaint == [

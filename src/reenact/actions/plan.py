@@ -88,6 +88,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         changes: literals to replace, by source file.
         source: the tree to take instead of the project's own.
         env: the process's whole environment, but for what depends on the run directory.
+        script_at: which of the words is the script, where the user gave an absolute path: the
+            process gets one too.
         remarks: what the reader of the run must know of how it was planned.
     """
 
@@ -104,6 +106,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     script: str | None
     source: SourceTree | None
     env: dict[str, str]
+    script_at: int | None = None
     remarks: tuple[str, ...] = ()
 
     def record(self, run_id: RunId, created: datetime) -> Run:
@@ -352,9 +355,17 @@ def _plan(
         changes=changes,
         script=relative,
         source=source,
+        script_at=_script_at(request, target, words),
         remarks=remarks,
         env={**env, **flag_variables(values)},
     )
+
+
+def _script_at(request: RunRequest, target: Target, words: list[str]) -> int | None:
+    is_absolute = request.target is not None and os.path.isabs(request.target)
+    if not is_absolute or request.is_module:
+        return None
+    return words.index(target.words[-1])
 
 
 def _target_text(target: Target, relative: str | None) -> str:

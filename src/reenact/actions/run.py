@@ -211,7 +211,7 @@ class _Execution:
         )
         self.child = Child(
             Command(
-                words=plan.words,
+                words=self._words(),
                 cwd=cwd,
                 env=self._environment(cwd),
                 forwards=not (request.quiet or request.background),
@@ -243,6 +243,14 @@ class _Execution:
 
     def _working_directory(self) -> str:
         return os.path.normpath(f"{self._base()}/{self.plan.cwd}")
+
+    def _words(self) -> tuple[str, ...]:
+        plan = self.plan
+        if plan.script_at is None or plan.script is None:
+            return plan.words
+        words = list(plan.words)
+        words[plan.script_at] = f"{self._base()}/{plan.script}"
+        return tuple(words)
 
     def _environment(self, cwd: str) -> dict[str, str]:
         env = dict(self.plan.env)

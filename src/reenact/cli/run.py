@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import signal
 import sys
 from typing import Any
 
@@ -93,8 +95,19 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
         return run_in_background(plan, context, as_json=options["as_json"])
     finished = start_and_watch(plan, context)
     _report(finished, quiet=request.quiet, as_json=options["as_json"])
-    assert finished.run.exit is not None
-    return finished.run.exit.shell_status
+    ended = finished.run.exit
+    assert ended is not None
+    if ended.requested == "interrupt" and ended.signal == signal.SIGINT:
+        _die_of_interrupt()
+    return ended.shell_status
+
+
+def _die_of_interrupt() -> None:
+    """End as the script did, so that a loop in a shell around us ends with Ctrl-C as well."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _request(ctx: click.Context, context: Context, options: dict[str, Any]) -> RunRequest:

@@ -3,8 +3,8 @@ r"""Find metrics in lines of text: what a program prints becomes points.
 A number is taken as a metric if it stands alone and has a name in front of it. In this order:
 
 1. Lines end at a newline; a carriage return or backspaces end one that is drawn again. Terminal
-   escapes and a time stamp in front go. Tracebacks, Python warnings and lines above 64 kB (JSON:
-   1 MB) are left out.
+   escapes and a time stamp in front go. Tracebacks, Python warnings, lines above 64 kB (JSON: 1 MB)
+   and lines with zero bytes are left out.
 2. A line that is a JSON object or a Python dict gives each number in it; nested names are joined
    by `/`. A line `| name | number |` of a table gives that number. All others are read as text:
 3. Arguments of a call or of a printed object, `Adam(lr=0.1)`, are left out; `tensor(0.5)` and
@@ -195,7 +195,10 @@ class LineMetrics:
     def _read_lines(self, data: bytes, time_ns: int, points: list[Point]) -> None:
         has_redraws = b"\r" in data or b"\b" in data
         has_steps = _may_hold_steps(data)
+        has_zeros = b"\0" in data
         for line in data.split(b"\n"):
+            if has_zeros and b"\0" in line:
+                continue
             if has_redraws and (b"\r" in line or b"\b" in line):
                 *drawn, line = _split_redraws(line.rstrip(b"\r"))
                 self._read_redraws(drawn, time_ns, points)
