@@ -353,6 +353,9 @@ class TestStore:
 
         again = desk.start("run", "train.py", preexec_fn=without_locks)
         wait_until(lambda: len(list(desk.store.glob("runs/*/ready"))) == 2, what="it runs")
+        wait_until(
+            lambda: all("started" in desk.record(one) for one in desk.ids()), what="it is known"
+        )
         again.kill()
         again.communicate()
         (killed,) = set(desk.ids()) - {run_id}

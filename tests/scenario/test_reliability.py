@@ -382,13 +382,8 @@ def test_twenty_runs_at_once_lose_nothing(tmp_path: Path) -> None:
         assert (run["metrics"]["loss"]["count"], run["metrics"]["loss"]["last"]) == (50, seed + 49)
         assert (desk.store / "runs" / run["id"] / "out.txt").read_text() == str(seed)
         assert desk.file(run["id"], "output").read_text().count("\n") == 50
-    assert desk.json("fsck") == {
-        "ok": True,
-        "runs": 20,
-        "blobs": desk.json("fsck")["blobs"],
-        "unfinished": [],
-        "problems": [],
-    }
+    checked = desk.json("fsck")
+    assert (checked["runs"], checked["unfinished"], checked["problems"]) == (20, [], [])
 
 
 class TestIndex:

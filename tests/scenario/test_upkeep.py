@@ -471,6 +471,17 @@ class TestTrash:
         assert run.returncode == 130
         desk.ok("rm", "--yes", run_id)
 
+    def test_a_run_that_is_being_prepared_is_stopped_once_it_has_begun(self, desk: Desk) -> None:
+        desk.write("train.py", "import time\ntime.sleep(600)")
+        run = desk.start("run", "train.py")
+        wait_until(desk.ids, what="it is in the store")
+
+        desk.ok("stop", desk.ids()[0])
+        run.communicate()
+
+        assert run.returncode == 130
+        assert desk.status(desk.ids()[0]) == "terminated"
+
     def test_a_damaged_run_can_be_thrown_away(self, desk: Desk) -> None:
         run_id = desk.run("train.py")
         desk.file(run_id, "run.json").write_text("{")

@@ -13,7 +13,7 @@ from reenact.model.identity import Digest
 from reenact.model.paths import text_to_path
 from reenact.model.run import Vcs
 from reenact.snapshot.git import GitView
-from reenact.snapshot.project_root import hash_text
+from reenact.snapshot.project_root import ProjectRoot, find_root, hash_text
 from reenact.snapshot.tree import ProjectTree, SourceFile, SourceTree, take_snapshot
 from reenact.store.files import read_file
 
@@ -35,21 +35,22 @@ def look_at_tree(plan: Plan, context: Context, *, keep: bool) -> PlannedTree:
         keep: put source into the store; otherwise only look.
     """
     store = context.store
-    root = plan.root
-    view = GitView(root.path, context.env) if root.toplevel is not None else None
-    listed = view.files if view is not None else None
-    problem = view.problem if view is not None else None
-    if problem is not None:
-        listed = None
-    only = None
-    if root.is_loose and listed is None:
-        only = _local_closure(plan)
+    scope = _scope(plan, context)
+    view = None
+    listed = None
+    problem = None
+    if scope.project.toplevel is not None and not scope.project.is_loose:
+        view = GitView(scope.project.path, context.env)
+        listed = (
+            frozenset(scope.prefix + path for path in view.files) if scope.prefix else view.files
+        )
+        problem = view.problem
     tree = take_snapshot(
-        root.path,
-        listed=listed,
+        plan.root.path,
+        listed=listed if problem is None else None,
         blobs=store.blobs if keep else None,
-        cache_path=f"{store.cache_directory}/tree-{hash_text(root.path)}",
-        only=only,
+        cache_path=f"{store.cache_directory}/tree-{hash_text(plan.root.path)}",
+        only=scope.only,
     )
     if plan.source is not None:
         tree = _with_source(tree, plan.source, _source_digest(plan))
@@ -86,29 +87,60 @@ def _source_digest(plan: Plan) -> Digest:
     return former.source.tree
 
 
-def _local_closure(plan: Plan) -> list[str]:
-    """Name what a script outside any project needs of its neighbours: the modules it imports."""
+class _Scope(NamedTuple):
+    """Which part of the root is looked at.
+
+    Attributes:
+        project: the project whose source is taken: the root, or one below a loose root.
+        prefix: of its paths, relative to the root.
+        only: what is taken in; None for everything.
+    """
+
+    project: ProjectRoot
+    prefix: str
+    only: list[str] | None
+
+
+def _scope(plan: Plan, context: Context) -> _Scope:
+    root = plan.root
+    if not root.is_loose:
+        return _Scope(root, "", None)
     if plan.script is None:
-        return []
-    root = plan.root.path
-    wanted = {plan.script.split("/")[0]}
-    waiting = [plan.script]
+        return _Scope(root, "", [])
+    # The working directory is no project (a home directory, /tmp, /), the script's may be one.
+    directory = os.path.dirname(f"{root.path}/{plan.script}")
+    inner = find_root(directory, context.home)
+    relative = os.path.relpath(inner.path, root.path)
+    if inner.is_loose or relative.startswith("."):
+        return _Scope(root, "", _local_closure(root.path, plan.script))
+    return _Scope(inner, f"{relative}/", [relative])
+
+
+def _local_closure(root: str, script: str) -> list[str]:
+    """Name what a script outside any project needs of its neighbours: the modules it imports."""
+    prefix = f"{os.path.dirname(script)}/" if "/" in script else ""
+    wanted = {script}
+    waiting = [script]
     while waiting:
         try:
             tree = ast.parse(read_file(f"{root}/{waiting.pop()}"))
         except (OSError, SyntaxError, ValueError):
             continue
-        for node in ast.walk(tree):
-            names = []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                names = [node.module]
-            for name in names:
-                first = name.split(".")[0]
-                if os.path.isfile(f"{root}/{first}.py") and f"{first}.py" not in wanted:
-                    wanted.add(f"{first}.py")
-                    waiting.append(f"{first}.py")
-                elif os.path.isfile(f"{root}/{first}/__init__.py"):
-                    wanted.add(first)
+        for name in _imported(tree):
+            path = prefix + name.split(".")[0]
+            if os.path.isfile(f"{root}/{path}.py") and f"{path}.py" not in wanted:
+                wanted.add(f"{path}.py")
+                waiting.append(f"{path}.py")
+            elif os.path.isfile(f"{root}/{path}/__init__.py"):
+                wanted.add(path)
     return sorted(wanted)
+
+
+def _imported(tree: ast.Module) -> list[str]:
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+    return names

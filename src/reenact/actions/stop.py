@@ -17,6 +17,8 @@ from reenact.store.files import store_errors, write_atomically
 from reenact.store.store import StoredRun
 
 _POLL_S = 0.05
+_PREPARATION_S = 30.0
+"""How long to wait for the process of a run that is still being prepared."""
 
 
 def stop_runs(
@@ -37,7 +39,7 @@ def stop_runs(
     store = context.store
     asked = []
     for run_id in runs:
-        stored = store.read_run(run_id)
+        stored = _once_begun(context, run_id)
         run = stored.run
         if stored.status is Status.RUNNING and run is not None and run.supervisor_pid is not None:
             with store_errors(store.root):
@@ -55,6 +57,16 @@ def stop_runs(
                     break
                 time.sleep(_POLL_S)
     return [store.read_run(run_id) for run_id in asked]
+
+
+def _once_begun(context: Context, run_id: RunId) -> StoredRun:
+    """Read a run, after its process has started if it is about to."""
+    give_up_at = time.monotonic() + _PREPARATION_S
+    while True:
+        stored = context.store.read_run(run_id)
+        if stored.status is not Status.PENDING or time.monotonic() >= give_up_at:
+            return stored
+        time.sleep(_POLL_S)
 
 
 def _send(run: Run, pid: int, number: signal.Signals) -> None:

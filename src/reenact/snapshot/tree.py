@@ -266,8 +266,8 @@ def take_snapshot(
         listed: the files that git tracks or does not ignore; None outside git.
         blobs: where source goes; None to look only.
         cache_path: the file of stamps from the last snapshot; None to read everything.
-        only: names at the root that are taken in, everything else there becomes a link. For a
-            script that lives among things that are no project, as in a home directory.
+        only: paths that are taken in; everything beside them becomes a link. For a script that
+            lives among things that are no project, as in a home directory.
 
     Raises:
         OSError: a blob cannot be written.
@@ -277,7 +277,7 @@ def take_snapshot(
     if only is None:
         walk.directory("")
     else:
-        _take_only(walk, root, only)
+        _take_only(walk, "", frozenset(only))
     result = walk.result
     result.sources.sort()
     result.source_links.sort()
@@ -319,22 +319,31 @@ def read_tree(blobs: Blobs, digest: Digest) -> SourceTree:
     return tree
 
 
-def _take_only(walk: _Walk, root: str, only: list[str]) -> None:
-    wanted = set(only)
-    with os.scandir(root) as scan:
-        entries = sorted(scan, key=lambda e: e.name)
+def _take_only(walk: _Walk, relative: str, wanted: frozenset[str]) -> None:
+    """Take in what is wanted below a directory; its neighbours on the way there become links."""
+    prefix = f"{relative}/" if relative else ""
+    try:
+        with os.scandir(f"{walk.root}/{relative}") as scan:
+            entries = sorted(scan, key=lambda e: e.name)
+    except OSError:
+        return
     for entry in entries:
-        if entry.name in wanted and not entry.is_symlink():
-            if entry.is_dir(follow_symlinks=False):
-                walk.result.directories.append(entry.name)
-                walk.directory(entry.name)
+        path = prefix + entry.name
+        is_directory = entry.is_dir(follow_symlinks=False)
+        if path in wanted and not entry.is_symlink():
+            if is_directory:
+                walk.result.directories.append(path)
+                walk.directory(path)
             else:
-                walk.file(entry.name, entry.name, entry.stat(follow_symlinks=False))
+                walk.file(path, entry.name, entry.stat(follow_symlinks=False))
+        elif is_directory and any(other.startswith(f"{path}/") for other in wanted):
+            walk.result.directories.append(path)
+            _take_only(walk, path, wanted)
         elif not entry.name.startswith(".") and entry.name not in CACHES:
             if entry.is_dir():
-                walk.result.whole.append(entry.name)
+                walk.result.whole.append(path)
             else:
-                walk.result.links.append((entry.name, *_size_and_mtime(entry)))
+                walk.result.links.append((path, *_size_and_mtime(entry)))
 
 
 def _load_cache(path: str | None) -> _CacheFile:
