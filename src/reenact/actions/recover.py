@@ -6,6 +6,7 @@ Such a run keeps its status `killed`: how its process ended is not known.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from datetime import UTC, datetime
 
@@ -15,7 +16,6 @@ from reenact.errors import ReenactError
 from reenact.execute.metric_file import MetricFileTail
 from reenact.execute.metric_text import LineMetrics
 from reenact.execute.recorder import (
-    METRICS_FILE,
     SOURCE_FILE,
     SOURCE_OUTPUT,
     names_never_metrics,
@@ -23,6 +23,7 @@ from reenact.execute.recorder import (
 )
 from reenact.execute.stage import sweep_abandoned
 from reenact.execute.testimony import (
+    METRICS_FILE,
     PROCESSES_FILE,
     READS_FILE,
     describe_output,
@@ -90,7 +91,9 @@ def _close(store: Store, run: Run, directory: str) -> None:
         warnings=(*run.warnings, remark),
     )
     store.write_run(closed)
-    for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE, "stop"):
+    # Nobody but the run's supervisor, which is dead, has begun a record there.
+    halves = [n for n in os.listdir(record_directory) if re.fullmatch(r"run\.json\..*\.tmp", n)]
+    for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE, "stop", *halves):
         remove_if_there(f"{record_directory}/{name}")
 
 

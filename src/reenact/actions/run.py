@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -15,10 +15,10 @@ from reenact.actions.context import Context
 from reenact.actions.plan import Plan
 from reenact.actions.project_tree import look_at_tree
 from reenact.errors import CannotRun, ReenactError, StoreUnusable
-from reenact.execute.recorder import METRICS_FILE, PointSource, Recorder, names_never_metrics
 from reenact.execute.stage import SourcePool, Stage, close_stage, make_stage
 from reenact.execute.supervise import Child, Command
 from reenact.execute.testimony import (
+    METRICS_FILE,
     PROCESSES_FILE,
     READS_FILE,
     describe_output,
@@ -38,6 +38,9 @@ from reenact.store.index import Index
 from reenact.store.lock import Lock
 from reenact.store.metric_log import read_points
 from reenact.store.store import RECORD_DIRECTORY, Store
+
+if TYPE_CHECKING:
+    from reenact.execute.recorder import Recorder
 
 SHIM = os.path.join(os.path.dirname(os.path.dirname(__file__)), "probe", "shim")
 STOP_MARKER = "stop"
@@ -204,11 +207,6 @@ class _Execution:
         plan = self.plan
         request = plan.request
         cwd = self._working_directory()
-        self.recorder = Recorder(
-            self.record_directory,
-            exclude=names_never_metrics(self.run),
-            sources=self._event_files(),
-        )
         self.child = Child(
             Command(
                 words=self._words(),
@@ -230,13 +228,20 @@ class _Execution:
             self.store.write_run(self.run, sync=False)
         except OSError as error:
             self._warn("record", f"the record could not be written: {error.strerror}")
+        self.recorder = self._open_recorder(self.child.started_ns)
         self.recorder.watch_process(self.child.pid)
         self._describe_at = time.monotonic() + _SELDOM_S
 
-    def _event_files(self) -> list[PointSource]:
+    def _open_recorder(self, started_ns: int) -> Recorder:
+        # Imported while the process starts: together they take as long as Python does.
+        from reenact.execute.recorder import Recorder, names_never_metrics
         from reenact.interop.tensorboard import EventDirectoryTail
 
-        return [EventDirectoryTail(self._base(), since_ns=time.time_ns())]
+        return Recorder(
+            self.record_directory,
+            exclude=names_never_metrics(self.run),
+            sources=[EventDirectoryTail(self._base(), since_ns=started_ns)],
+        )
 
     def _base(self) -> str:
         return self.plan.root.path if self.plan.request.in_place else self.directory
@@ -269,7 +274,9 @@ class _Execution:
         return env
 
     def abandon(self) -> None:
-        """Undo what was prepared for a process that never started."""
+        """Undo what was prepared for a process that never started, or that we failed to watch."""
+        if self.child is not None:
+            self.child.kill()
         if self.former is not None:
             if self.stage is not None and self.tree is not None:
                 close_stage(self.stage, self.tree, self.pool)

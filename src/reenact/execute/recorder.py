@@ -13,13 +13,11 @@ from typing import Protocol
 from reenact.execute.metric_file import MetricFileTail
 from reenact.execute.metric_text import LineMetrics
 from reenact.execute.sampler import Sampler
+from reenact.execute.testimony import METRICS_FILE
 from reenact.model.metrics import Point, Summarizer, Summary
 from reenact.model.run import Remark, Run, Usage
 from reenact.store.metric_log import MetricWriter
 from reenact.store.output_log import STDERR, STDOUT, OutputWriter
-
-METRICS_FILE = "metrics.lines"
-"""Name of the file in `.reenact/` that `$REENACT_METRICS` names."""
 
 SOURCE_OUTPUT = "output"
 SOURCE_FILE = "file"

@@ -150,6 +150,10 @@ class Child:
             return Exit(signal=-code, requested=self._requested)
         return Exit(code=code, requested=self._requested)
 
+    def kill(self) -> None:
+        """End the process group at once, when nobody will watch it."""
+        self._send(signal.SIGKILL)
+
     # --- start ---
 
     def _start(self) -> subprocess.Popen[bytes]:

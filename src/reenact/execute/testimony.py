@@ -18,6 +18,8 @@ from reenact.model.secrets import redact_argv
 from reenact.store.blobs import digest_file
 from reenact.store.files import read_file
 
+METRICS_FILE = "metrics.lines"
+"""The file in `.reenact/` that `$REENACT_METRICS` names."""
 PROCESSES_FILE = "processes"
 READS_FILE = "reads"
 MANY_PROCESSES = 200

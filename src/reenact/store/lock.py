@@ -118,6 +118,7 @@ class SharedLock:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.has_system_lock = True
         self._descriptor: int | None = None
 
     def acquire(self, *, wait: bool = True) -> bool:
@@ -136,6 +137,7 @@ class SharedLock:
             if error.errno not in _NO_LOCKS:
                 os.close(descriptor)
                 raise
+            self.has_system_lock = False
             if not wait and _holder_lives(self.path):
                 os.close(descriptor)
                 return False
