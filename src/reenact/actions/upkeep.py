@@ -22,7 +22,7 @@ from reenact.store.output_log import find_damage
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
 _POOL_AGE_S = 7 * 86400.0
-_MOMENT_S = 60.0
+_MOMENT_S = 10.0
 _NAMED = 3
 """More runs than this are counted in a message, not named."""
 
@@ -321,13 +321,14 @@ def _leftovers(store: Store) -> Iterator[str]:
 
 def _is_unpublished(path: str) -> bool:
     lock = f"{path}/{RECORD_DIRECTORY}/lock"
-    if os.path.exists(lock):
-        return not is_locked(lock)
+    if is_locked(lock):
+        return False
     try:
-        # Between the making of the directory and of its lock there is a moment.
-        return time.time() - os.stat(path).st_mtime > _MOMENT_S
+        # Between the making of the directory, of its lock, and its taking there are moments.
+        made = os.stat(lock if os.path.exists(lock) else path).st_mtime
     except OSError:
         return False
+    return time.time() - made > _MOMENT_S
 
 
 def _names(directory: str) -> list[str]:

@@ -14,7 +14,7 @@ from reenact.project.detect.parameters import (
     other_spellings,
     text_or_none,
 )
-from reenact.project.detect.trace import Done, Trace
+from reenact.project.detect.trace import Trace
 from reenact.project.detect.values import (
     MISSING,
     UNKNOWN,
@@ -146,11 +146,7 @@ class Registry(Native):
         """Read the command line: `app.run(main)` or `FLAGS(sys.argv)`."""
         if isinstance(site.get("argv", 1), list | tuple):
             return UNKNOWN
-        if self not in site.trace.uses:
-            site.trace.uses.append(self)
-        if not site.trace.uncertain:
-            raise Done
-        return UNKNOWN
+        return site.trace.use(self)
 
     def collect(self, found: Parameters) -> None:
         """Add the flags."""

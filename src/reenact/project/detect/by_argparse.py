@@ -19,7 +19,7 @@ from reenact.project.detect.parameters import (
     text_or_none,
     type_named,
 )
-from reenact.project.detect.trace import Done, Trace
+from reenact.project.detect.trace import Trace
 from reenact.project.detect.values import (
     MISSING,
     UNKNOWN,
@@ -205,11 +205,10 @@ class Parser(Group):
         if isinstance(words, list | tuple):
             return UNKNOWN  # not the command line
         self.reads_rest = is_partial
-        if self not in site.trace.uses:
-            site.trace.uses.append(self)
-        if not is_partial and not site.trace.uncertain:
-            raise Done
-        return (UNKNOWN, UNKNOWN) if is_partial else UNKNOWN
+        if is_partial:
+            site.trace.note_use(self)
+            return UNKNOWN, UNKNOWN
+        return site.trace.use(self)
 
     def _set_defaults(self, site: Site) -> Value:
         self.defaults.update(site.kwargs)

@@ -15,7 +15,7 @@ from reenact.project.detect.parameters import (
     type_named,
     type_of_default,
 )
-from reenact.project.detect.trace import Done, Trace
+from reenact.project.detect.trace import Trace
 from reenact.project.detect.values import (
     MISSING,
     UNKNOWN,
@@ -157,11 +157,7 @@ class Command(Native):
         """Read the command line."""
         if isinstance(site.get("args", 0), list | tuple):
             return UNKNOWN
-        if self not in site.trace.uses:
-            site.trace.uses.append(self)
-        if not site.trace.uncertain:
-            raise Done
-        return UNKNOWN
+        return site.trace.use(self)
 
     def collect(self, found: Parameters, path: Path = ()) -> None:
         """Add the command's flags, and those of its subcommands."""

@@ -20,7 +20,7 @@ from reenact.project.detect.parameters import (
     text_or_none,
     type_of_default,
 )
-from reenact.project.detect.trace import Done, Trace
+from reenact.project.detect.trace import Trace
 from reenact.project.detect.values import (
     MISSING,
     UNKNOWN,
@@ -293,21 +293,14 @@ def _enum_value(value: Value) -> Value:
     return value.value if isinstance(value, EnumMember) else value
 
 
-def _used(reader: Native, site: Site) -> Value:
-    site.trace.uses.append(reader)
-    if not site.trace.uncertain:
-        raise Done
-    return UNKNOWN
-
-
 def _tyro(site: Site) -> Value:
     if isinstance(site.get("args"), list | tuple):
         return UNKNOWN
-    return _used(Tyro(site.get("f", 0), site), site)
+    return site.trace.use(Tyro(site.get("f", 0), site))
 
 
 def _tyro_unknown(site: Site) -> Value:
-    return _used(Tyro(UNKNOWN, site), site)
+    return site.trace.use(Tyro(UNKNOWN, site))
 
 
 # -- simple_parsing and HfArgumentParser -------------------------------------------------------------
@@ -331,7 +324,7 @@ def _simple_parse(site: Site) -> Value:
         return UNKNOWN
     parser = _DataclassParser()
     parser.dataclasses.append((site.get("config_class", 0), site))
-    return _used(parser, site)
+    return site.trace.use(parser)
 
 
 def collect_simple_parsing(dataclasses: list[tuple[Value, Site]], found: Parameters) -> None:
@@ -374,7 +367,7 @@ class HfParser(_DataclassParser):
         if isinstance(site.get("args", 0), list | tuple):
             return UNKNOWN
         self.is_open = self.is_open or name_is_true(site, "return_remaining_strings")
-        return _used(self, site)
+        return site.trace.use(self)
 
     def take(self, classes: Value, site: Site) -> None:
         """Take the dataclasses that the parser was made with."""

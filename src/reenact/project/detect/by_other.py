@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from reenact.project.detect.parameters import Parameters
-from reenact.project.detect.trace import Done, Trace
+from reenact.project.detect.trace import Trace
 from reenact.project.detect.values import UNKNOWN, Function, Method, Native, Site, Value
 
 _READERS = {
@@ -54,10 +54,7 @@ class Other(Native):
         else:
             text = f"flags are read by {self.framework}: they are passed on as they are given"
         site.trace.remark(f"{site.at}: {text}")
-        site.trace.uses.append(self)
-        if not site.trace.uncertain:
-            raise Done
-        return UNKNOWN
+        return site.trace.use(self)
 
     def collect(self, found: Parameters) -> None:
         """Add nothing."""

@@ -165,6 +165,18 @@ class Trace:
             self._execute_module(module)
         return module
 
+    def note_use(self, reader: Value) -> None:
+        """Note that a framework's object reads the command line here."""
+        if reader not in self.uses:
+            self.uses.append(reader)
+
+    def use(self, reader: Value) -> Value:
+        """Note it, and end: what follows cannot add flags, unless this may not be reached."""
+        self.note_use(reader)
+        if not self.uncertain:
+            raise Done
+        return UNKNOWN
+
     def remark(self, text: str) -> None:
         """Note something that could not be understood."""
         self.remarks.setdefault(text)
