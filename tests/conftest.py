@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
 _LEAKY = ("REENACT", "FLAG_", "GIT_", "PYTHON", "CUDA_VISIBLE")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail what would be skipped where everything that a test needs must be there."""
+    report = yield
+    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although this is CI: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -35,13 +35,16 @@ def _forget_project_modules() -> None:
     A file `click.py` or `queue.py` in them is the script's business, not ours.
     """
     ours = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
-    foreign = {os.path.realpath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep)}
+    entries = ["", *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    foreign = {_real(entry) for entry in entries} - {ours}
+    sys.path[:] = [entry for entry in sys.path if _real(entry) not in foreign]
+
+
+def _real(entry: str) -> str:
     try:
-        foreign.add(os.path.realpath(os.getcwd()))
-    except OSError:
-        pass
-    foreign.discard(ours)
-    sys.path[:] = [entry for entry in sys.path if os.path.realpath(entry) not in foreign]
+        return os.path.realpath(entry)
+    except FileNotFoundError:
+        return entry  # The working directory is gone.
 
 
 if __name__ == "__main__":

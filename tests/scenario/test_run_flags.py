@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -446,20 +444,7 @@ def test_a_module_that_is_missing_fails_as_python_fails(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
-def test_a_script_that_may_not_be_read_is_named(tmp_path: Path) -> None:
-    world = World(tmp_path, {"train.py": "print(1)"})
-    (world.project / "train.py").chmod(0)
-
-    done = _run(world, "train.py")
-
-    assert done.returncode == 125
-    assert "chmod" in done.stderr
-
-
 def test_an_executable_with_a_line_of_its_own_runs(tmp_path: Path) -> None:
-    if shutil.which("sh") is None:
-        pytest.skip("needs sh")
     world = World(tmp_path, {"tool": "#!/bin/sh\necho tool $FLAG_X\n"})
     (world.project / "tool").chmod(0o755)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from reenact.errors import ReenactError
 from reenact.model.run import Project
 from reenact.snapshot.project_root import ProjectRoot, find_root, identify
 from reenact.store.store import Store, locate_store
@@ -27,7 +28,12 @@ class Context:
             store: the store's directory; found as `locate_store` says when None.
         """
         self.env: Mapping[str, str] = dict(os.environ) if env is None else env
-        self.directory = os.path.abspath(directory) if directory else os.getcwd()
+        try:
+            self.directory = os.path.abspath(directory or ".")
+        except FileNotFoundError:
+            raise ReenactError(
+                "the working directory is gone", hint="`cd` to one that exists"
+            ) from None
         self.home = os.path.expanduser("~")
         self._store = Store(os.path.abspath(store)) if store else None
         self._root: ProjectRoot | None = None

@@ -39,11 +39,16 @@ def list_runs(
 
     Raises:
         BadFilter, BadColumn: a text cannot be understood.
+        TooNew: a later version made the store.
     """
     store = context.store
     chosen = parse(filter_text)
-    project = None if all_projects else context.project.id
     order: Sequence[Sort] = parse_sort(sort) if sort else ()
+    try:
+        store.check_format()
+    except NotFound:
+        return []
+    project = None if all_projects else context.project.id
     with Index(store) as index:
         runs = index.query(chosen, project=project, deleted=deleted, sort=order, limit=limit)
         lost = [run for run in runs if run.status is Status.KILLED and run.ended is None]
@@ -51,7 +56,10 @@ def list_runs(
             from reenact.actions.recover import recover
 
             for run in lost:
-                recover(store, store.read_run(run.id))
+                try:
+                    recover(store, store.read_run(run.id))
+                except NotFound:
+                    continue  # Somebody has deleted it just now.
             index.refresh()
             runs = index.query(chosen, project=project, deleted=deleted, sort=order, limit=limit)
     if remember and not deleted:

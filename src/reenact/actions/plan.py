@@ -133,7 +133,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def notes(self) -> Notes:
         """What the user says about the run from the start."""
-        return Notes(label=self.request.label, tags=self.request.tags, comment=self.request.comment)
+        request = self.request
+        return Notes(
+            label=None if request.label is None else printable(request.label),
+            tags=tuple(map(printable, request.tags)),
+            comment=None if request.comment is None else printable(request.comment),
+        )
 
     def rewritten(self, read: Mapping[str, bytes]) -> dict[str, bytes]:
         """Return the new content of the files in which literals are replaced.
@@ -331,7 +336,7 @@ def _plan(
         same = root.path == context.root.path
         project = context.project if same else identify(root, env, context.store.cache_directory)
     operation = Operation(
-        name=name,
+        name=printable(name),
         kind=target.kind,
         target=_target_text(target, relative),
         arguments=tuple(map(printable, redact_argv(target.words)))

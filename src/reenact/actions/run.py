@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import time
@@ -33,7 +34,7 @@ from reenact.model.paths import path_to_text, printable
 from reenact.model.record import to_json
 from reenact.model.run import Notes, Remark, Run, Source
 from reenact.snapshot.tree import ProjectTree
-from reenact.store.files import read_file, remove_if_there, store_errors
+from reenact.store.files import delete_tree, read_file, remove_if_there, store_errors
 from reenact.store.index import Index
 from reenact.store.lock import Lock
 from reenact.store.metric_log import read_points
@@ -69,19 +70,24 @@ def start_and_watch(
         on_start: called once the process runs.
 
     Raises:
-        StoreUnusable: the store cannot be written; nothing has run.
-        CannotRun: the program cannot be started; the run is gone again.
+        CannotRun: the store cannot be written or the program cannot be started; nothing has run,
+            and nothing is left of it.
     """
     store = context.store
-    store.create()
-    with store_errors(store.root):
-        execution = _Execution(plan, context)
+    try:
+        store.create()
+        with store_errors(store.root):
+            execution = _Execution(plan, context)
+    except StoreUnusable as error:
+        raise CannotRun(error.message, hint=error.hint) from error
     try:
         with store_errors(store.root):
             execution.prepare()
         execution.start()
-    except BaseException:
+    except BaseException as error:
         execution.abandon()
+        if isinstance(error, StoreUnusable):
+            raise CannotRun(error.message, hint=error.hint) from error
         raise
     if on_start is not None:
         on_start(execution.run)
@@ -110,6 +116,7 @@ class _Execution:
         self.pool: SourcePool | None = None
         self.child: Child | None = None
         self.recorder: Recorder | None = None
+        self._is_published = False
         self._described = False
         self._describe_at = 0.0
         self._lock = self._create()
@@ -126,9 +133,19 @@ class _Execution:
         if os.path.lexists(self.directory):
             raise CannotRun(f"run {self.id} exists already", hint="leave out `--run-id`")
         beside = f"{self.directory}.new"
-        os.makedirs(f"{beside}/{RECORD_DIRECTORY}")
         lock = Lock(f"{beside}/{RECORD_DIRECTORY}/lock")
-        lock.acquire()
+        try:
+            # What a killed supervisor left under this id is taken over.
+            os.makedirs(f"{beside}/{RECORD_DIRECTORY}", exist_ok=True)
+            is_ours = lock.acquire()
+        except FileNotFoundError:
+            is_ours = False  # Somebody else was given the same id and has published it just now.
+        if is_ours and os.path.lexists(self.directory):
+            delete_tree(beside)
+            lock.release()
+            is_ours = False
+        if not is_ours:
+            raise CannotRun(f"run {self.id} exists already", hint="leave out `--run-id`")
         if not lock.has_system_lock:
             self._warn("no-locks", "the store's file system has no locks: two runs may collide")
         lock.path = f"{self.record_directory}/lock"
@@ -182,6 +199,7 @@ class _Execution:
         if self.plan.notes != Notes():
             write_atomically(f"{path}/notes.json", encode_notes(self.plan.notes), sync=False)
         os.rename(beside, self.directory)
+        self._is_published = True
 
     def _stage(self) -> None:
         assert self.tree is not None
@@ -285,8 +303,8 @@ class _Execution:
             return
         import shutil
 
-        for path in (f"{self.directory}.new", self.directory):
-            shutil.rmtree(path, ignore_errors=True)
+        path = self.directory if self._is_published else f"{self.directory}.new"
+        shutil.rmtree(path, ignore_errors=True)
         self._lock.release()
 
     def _write_former(self) -> None:
@@ -317,7 +335,7 @@ class _Execution:
         marker = f"{self.record_directory}/{STOP_MARKER}"
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = self.child.watch(self, stop_asked=lambda: os.path.exists(marker))
-        self.recorder.finish()
+        self.recorder.finish(was_cut_short=ended.signal is not None)
         if not self._described:
             self._describe()
         self.run = msgspec.structs.replace(
@@ -337,12 +355,9 @@ class _Execution:
     def _write_end(self, marker: str) -> Finished:
         problem = None
         try:
-            self.store.write_run(self.run)
+            self._write_end_of_record()
         except OSError as error:
             problem = f"the end of run {self.id[:8]} could not be recorded: {error.strerror}"
-        else:
-            for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE):
-                remove_if_there(f"{self.record_directory}/{name}")
         remove_if_there(marker)
         self._lock.release(remove=problem is None)
         try:
@@ -351,6 +366,21 @@ class _Execution:
         except ReenactError:
             pass  # The index is a cache: the next command that reads it sees this run.
         return Finished(self.run, self.directory, problem)
+
+    def _write_end_of_record(self) -> None:
+        try:
+            self.store.write_run(self.run)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # On a full disk, what the record has taken in makes room for it.
+            self._remove_testimony()
+            self.store.write_run(self.run)
+        self._remove_testimony()
+
+    def _remove_testimony(self) -> None:
+        for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE):
+            remove_if_there(f"{self.record_directory}/{name}")
 
     def _summaries(self) -> dict[str, Any]:
         assert self.recorder is not None

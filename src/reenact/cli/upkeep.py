@@ -60,6 +60,7 @@ def fsck_command(home: str | None, /, **options: Any) -> int:
                 "runs": checked.runs,
                 "blobs": checked.blobs,
                 "unfinished": checked.unfinished,
+                "leftovers": checked.leftovers,
                 "problems": [problem._asdict() for problem in checked.problems],
             }
         )
@@ -69,6 +70,9 @@ def fsck_command(home: str | None, /, **options: Any) -> int:
         print_table(("PROBLEM", "WHERE", "WHAT"), rows)
     for run_id in checked.unfinished:
         say(f"run {run_id[:8]} was killed and is not closed; `--repair` closes it")
+    if checked.leftovers:
+        count = len(checked.leftovers)
+        say(f"{counted(count, 'leftover')} of killed writers; `--repair` removes them")
     found = counted(len(checked.problems), "problem")
     say(f"{counted(checked.runs, 'run')}, {counted(checked.blobs, 'blob')}, {found}")
     return status

@@ -285,11 +285,16 @@ class Index:
             if os.path.isdir(self._store.root):
                 os.makedirs(self._store.cache_directory, exist_ok=True)
             # Held while the database is open, so that nobody deletes it under our hands.
-            self._stack.enter_context(SharedLock(self._guard_path))
+            guard = self._stack.enter_context(SharedLock(self._guard_path))
         except OSError as error:
             refusal = sqlite3.OperationalError(str(error))
             refusal.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
             raise refusal from error
+        if not guard.has_system_lock:
+            # SQLite would wait for a lock that it can never have.
+            refusal = sqlite3.OperationalError("the file system has no locks")
+            refusal.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+            raise refusal
         if os.path.exists(path) and os.path.getsize(path) % _PAGE_BYTES:
             # SQLite would take the end of a torn page for zeros, and its rows for absent.
             raise sqlite3.DatabaseError("the index ends within a page")
