@@ -2,8 +2,7 @@
 
 A run's supervisor holds the lock of its run for as long as it lives. `flock` needs no clean-up and
 cannot be confused by a reused process id. Where the file system has no locks, the holder's process
-id, start time and boot are compared instead, on the machine that wrote them; elsewhere such a run
-counts as running.
+id, start time, boot and host are compared instead; to other hosts such a run counts as running.
 
 Not covered: on a file system without locks, two who take a lock in the same moment may both get it.
 """
@@ -193,24 +192,25 @@ def _is_at(path: str, descriptor: int) -> bool:
 
 def _is_of_this_boot(path: str) -> bool:
     try:
-        return read_file(path).decode().split()[2:] == [_boot_id()]
+        return read_file(path).decode().split()[2:3] == [_boot_id()]
     except (OSError, ValueError):
         return False
 
 
 def _holder_lives(path: str) -> bool:
     try:
-        pid, start, boot = read_file(path).decode().split()
+        pid, start, boot, host = read_file(path).decode().split()
     except (OSError, ValueError):
         return False
     if boot != _boot_id():
-        return True
+        # Of another machine nobody here can tell; of this one everything ended with its last boot.
+        return host != os.uname().nodename
     return start == process_start(int(pid))
 
 
 def _identity() -> str:
     pid = os.getpid()
-    return f"{pid} {process_start(pid)} {_boot_id()}\n"
+    return f"{pid} {process_start(pid)} {_boot_id()} {os.uname().nodename}\n"
 
 
 def process_start(pid: int) -> str | None:

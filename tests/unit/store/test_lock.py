@@ -280,22 +280,30 @@ class TestWithoutLocks:
 
     def test_another_process_with_the_id_of_the_holder_does_not_hold_it(self, path: str) -> None:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        Path(path).write_text(f"{os.getpid()} 1 {boot}\n")
+        Path(path).write_text(f"{os.getpid()} 1 {boot} {os.uname().nodename}\n")
 
         assert self.ask(path) == "False"
 
     def test_this_very_process_holds_it(self, path: str) -> None:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        Path(path).write_text(f"{os.getpid()} {process_start(os.getpid())} {boot}\n")
+        Path(path).write_text(
+            f"{os.getpid()} {process_start(os.getpid())} {boot} {os.uname().nodename}\n"
+        )
 
         assert self.ask(path) == "True"
 
     def test_a_holder_on_another_machine_counts_as_living(self, path: str) -> None:
-        Path(path).write_text("1 1 00000000-0000-0000-0000-000000000000\n")
+        Path(path).write_text("1 1 00000000-0000-0000-0000-000000000000 elsewhere\n")
 
         assert self.ask(path) == "True"
 
-    @pytest.mark.parametrize("content", ["", "12", "a b c d", "\udcff"])
+    def test_a_holder_of_before_a_reboot_does_not_hold_it(self, path: str) -> None:
+        before = f"1 1 00000000-0000-0000-0000-000000000000 {os.uname().nodename}\n"
+        Path(path).write_text(before)
+
+        assert self.ask(path) == "False"
+
+    @pytest.mark.parametrize("content", ["", "12", "a b c d e", "\udcff"])
     def test_a_file_that_says_nothing_holds_nothing(self, path: str, content: str) -> None:
         Path(path).write_bytes(os.fsencode(content))
 
