@@ -23,9 +23,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from reenact.errors import CannotRun
+from reenact.execute.streams import Flow, Listener, Stream, can_take
 from reenact.execute.terminal import (
     Keyboard,
     Pty,
@@ -52,7 +53,7 @@ _HANDED_ON = tuple(
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 """What the first, second and third Ctrl-C come to."""
 
-_READ = 1 << 18
+_ASKING = frozenset([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 _KEYS_AT_ONCE = 1024
 _PIPE_SIZE = 1 << 20
 _TICK_S = 0.1
@@ -62,16 +63,8 @@ _GATHER_S = 0.001
 """Pause between reads while output is flowing: many small writes become one read."""
 _GRACE_S = 0.5
 """How long to wait for more output after the end while a descendant holds the pipe open."""
-
-
-class Listener(Protocol):
-    """Who wants to know what happens. No method may raise; all are called in one thread."""
-
-    def output(self, stream: int, data: bytes, time_ns: int) -> None:
-        """Take bytes that came from the child."""
-
-    def tick(self, now_s: float) -> None:
-        """Do what is due; called about ten times a second, and seldom when output is heavy."""
+_MOST_GRACE_S = 2.0
+"""How long to listen to a descendant that goes on printing after the end."""
 
 
 class Command(NamedTuple):
@@ -95,14 +88,18 @@ class Command(NamedTuple):
 
 
 class Child:
-    """A started command. Use `start`, then `watch` once."""
+    """A started command: build it, then `watch` it once, or `kill` it.
+
+    From before the start until then the signals that ask this process to end are kept for `watch`,
+    which hands them on.
+    """
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.started_ns = 0
         self.ended_ns = 0
         self._requested: str | None = None
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, Stream] = {}
         self._keyboard: Keyboard | None = None
         self._signals: list[int] = []
         self._takes_signals = False
@@ -112,7 +109,12 @@ class Child:
         self._next_step_at: float | None = None
         self._stop_asked: Callable[[], bool] = lambda: False
         self._listener: Listener
-        self._process = self._start()
+        self._restore: Callable[[], None] = self._take_signals()
+        try:
+            self._process = self._start()
+        except BaseException:
+            self._restore()
+            raise
         self.pid = self._process.pid
 
     def watch(self, listener: Listener, *, stop_asked: Callable[[], bool]) -> Exit:
@@ -124,25 +126,12 @@ class Child:
         """
         self._stop_asked = stop_asked
         self._listener = listener
-        wake_read, wake_write = os.pipe()
-        os.set_blocking(wake_read, False)
-        os.set_blocking(wake_write, False)
-        # Python delivers signals to its main thread only.
-        self._takes_signals = threading.current_thread() is threading.main_thread()
-        if self._takes_signals:
-            former_wakeup = signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-            former = self._take_signals()
         try:
-            self._loop(wake_read)
+            self._loop(self._wake_read)
         finally:
             if self._keyboard is not None:
                 self._keyboard.release()
-            if self._takes_signals:
-                for number, handler in former.items():
-                    signal.signal(number, handler)
-                signal.set_wakeup_fd(former_wakeup)
-            os.close(wake_read)
-            os.close(wake_write)
+            self._restore()
             for stream in self._streams.values():
                 stream.close()
         code = self._process.returncode
@@ -153,6 +142,8 @@ class Child:
     def kill(self) -> None:
         """End the process group at once, when nobody will watch it."""
         self._send(signal.SIGKILL)
+        self._process.wait()
+        self._restore()
 
     # --- start ---
 
@@ -195,7 +186,7 @@ class Child:
                 stderr=err,
                 start_new_session=True,
                 # Costs a slower fork, so only where there is a terminal to take.
-                preexec_fn=None  # noqa: PLW1509  # no threads run yet
+                preexec_fn=None  # noqa: PLW1509  # it makes one system call, whatever threads run
                 if slave is None
                 else lambda: take_as_controlling_terminal(slave),
             )
@@ -210,12 +201,12 @@ class Child:
     def _open_stream(self, stream: int, ours: int, pty: Pty | None, closing: list[int]) -> int:
         forward = ours if self.command.forwards else None
         if pty is not None:
-            self._streams[pty.master] = _Stream(stream, pty.master, forward, is_terminal=True)
+            self._streams[pty.master] = Stream(stream, pty.master, forward, is_terminal=True)
             return pty.slave
         read, write = os.pipe()
         closing.append(write)
         _enlarge(read)
-        self._streams[read] = _Stream(stream, read, forward, is_terminal=False)
+        self._streams[read] = Stream(stream, read, forward, is_terminal=False)
         return write
 
     # --- watch ---
@@ -236,6 +227,8 @@ class Child:
         next_tick = time.monotonic() + _TICK_S
         give_up_at: float | None = None
         open_streams = set(self._streams)
+        last_chance = 0.0
+        blocked: dict[int, Stream] = {}
         has_ended = False
         while open_streams or not has_ended:
             now = time.monotonic()
@@ -245,16 +238,13 @@ class Child:
             for descriptor, _ in ready:
                 if descriptor == wake_read:
                     _drain(wake_read)
-                elif descriptor in open_streams:
-                    if self._streams[descriptor].pass_on(listener):
-                        read_something = True
-                    else:
-                        poll.unregister(descriptor)
-                        open_streams.discard(descriptor)
-                        if self._keyboard is not None and self._keyboard.master == descriptor:
-                            self._drop_keyboard()
-                        # Where our own reader has gone, the child shall feel it.
-                        self._streams[descriptor].close()
+                elif descriptor in open_streams or descriptor in blocked:
+                    stream = blocked.get(descriptor) or self._streams[descriptor]
+                    flow = stream.push() if descriptor in blocked else stream.pass_on(listener)
+                    read_something = read_something or flow is Flow.ON
+                    self._follow(poll, stream, flow, blocked)
+                    if flow is Flow.ENDED:
+                        open_streams.discard(stream.descriptor)
                 elif descriptor == 0 and not self._pass_keys():
                     # The next tick tries again.
                     poll.unregister(0)
@@ -262,15 +252,18 @@ class Child:
                 has_ended = True
                 self.ended_ns = time.time_ns()
                 give_up_at = time.monotonic() + _GRACE_S
+                last_chance = time.monotonic() + _MOST_GRACE_S
                 if pidfd is not None:
                     poll.unregister(pidfd)
                     os.close(pidfd)
                     pidfd = None
             now = time.monotonic()
             if has_ended:
-                if read_something and give_up_at is not None:
-                    give_up_at = now + _GRACE_S
-                if give_up_at is not None and now >= give_up_at:
+                if read_something:
+                    give_up_at = min(now + _GRACE_S, last_chance)
+                if give_up_at is not None and now >= give_up_at and not blocked:
+                    break
+                if any(n in _ASKING and n not in self._shared for n in self._signals):
                     break
             else:
                 self._handle_signals(poll)
@@ -285,6 +278,27 @@ class Child:
             if read_something and not has_ended:
                 time.sleep(_GATHER_S)
 
+    def _follow(
+        self, poll: select.poll, stream: Stream, flow: Flow, blocked: dict[int, Stream]
+    ) -> None:
+        """Wait for what a stream needs next: bytes, room in front of it, or nothing any more."""
+        forward = stream.forward
+        if flow is Flow.BLOCKED and forward is not None:
+            if forward not in blocked:
+                blocked[forward] = stream
+                poll.unregister(stream.descriptor)
+                poll.register(forward, select.POLLOUT)
+            return
+        if forward is not None and blocked.pop(forward, None) is not None:
+            poll.unregister(forward)
+            poll.register(stream.descriptor, select.POLLIN)
+        if flow is Flow.ENDED:
+            poll.unregister(stream.descriptor)
+            if self._keyboard is not None and self._keyboard.master == stream.descriptor:
+                self._drop_keyboard()
+            # Where our own reader has gone, the child shall feel it.
+            stream.close()
+
     def _hold_keyboard(self, poll: select.poll) -> None:
         keyboard = self._keyboard
         if keyboard is not None and (keyboard.hold() or keyboard.is_held):
@@ -298,7 +312,7 @@ class Child:
         if not is_foreground(0):
             keyboard.release()
             return False
-        if not _can_take(keyboard.master):
+        if not can_take(keyboard.master):
             return False
         try:
             keys = os.read(0, _KEYS_AT_ONCE)
@@ -333,18 +347,39 @@ class Child:
 
     # --- signals ---
 
-    def _take_signals(self) -> dict[int, Any]:
+    def _take_signals(self) -> Callable[[], None]:
+        """Keep signals from now on; return how to undo it."""
+
         def remember(number: int, _: FrameType | None) -> None:
             self._signals.append(number)
 
+        self._wake_read, wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(wake_write, False)
         former: dict[int, Any] = {}
+        former_wakeup = -1
+        # Python delivers signals to its main thread only.
+        self._takes_signals = threading.current_thread() is threading.main_thread()
+        if self._takes_signals:
+            former_wakeup = signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+
+        def restore() -> None:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            if self._takes_signals:
+                signal.set_wakeup_fd(former_wakeup)
+            os.close(self._wake_read)
+            os.close(wake_write)
+
+        if not self._takes_signals:
+            return restore
         for number in (*_HANDED_ON, signal.SIGWINCH, signal.SIGCONT):
             handler = signal.getsignal(number)
             # `nohup` and shells that start us in the background have asked for these to be ignored.
             if handler is signal.SIG_IGN and number != signal.SIGWINCH:
                 continue
             former[number] = signal.signal(number, remember)
-        return former
+        return restore
 
     def _handle_signals(self, poll: select.poll) -> None:
         while self._signals:
@@ -394,14 +429,14 @@ class Child:
         """Pass on what the run had printed when it was stopped, and the echo of the key."""
         poll = select.poll()
         for stream in self._streams.values():
-            if stream.is_open:
+            if stream.is_open and not stream.is_blocked:
                 poll.register(stream.descriptor, select.POLLIN)
         for _ in range(_MOST_READS):
             ready = poll.poll(_ECHO_MS)
             if not ready:
                 break
             for descriptor, _ in ready:
-                if not self._streams[descriptor].pass_on(self._listener):
+                if self._streams[descriptor].pass_on(self._listener) is not Flow.ON:
                     poll.unregister(descriptor)
 
     def _request(self, reason: str, plan: Sequence[tuple[signal.Signals, float | None]]) -> None:
@@ -429,44 +464,6 @@ class Child:
         self._send(signal.SIGWINCH)
 
 
-class _Stream:
-    """One of the child's output streams and where it goes."""
-
-    def __init__(
-        self, stream: int, descriptor: int, forward: int | None, *, is_terminal: bool
-    ) -> None:
-        self.stream = stream
-        self.descriptor = descriptor
-        self.forward = forward
-        self.is_terminal = is_terminal
-        self.is_open = True
-
-    def pass_on(self, listener: Listener) -> bool:
-        """Read once; False at the end."""
-        try:
-            data = os.read(self.descriptor, _READ)
-        except OSError as error:
-            # Linux says so when the last process has closed a pseudo-terminal.
-            if error.errno != errno.EIO:
-                raise
-            return False
-        if not data:
-            return False
-        if self.forward is not None:
-            try:
-                write_all(self.forward, data)
-            except OSError:
-                listener.output(self.stream, data, time.time_ns())
-                return False
-        listener.output(self.stream, data, time.time_ns())
-        return True
-
-    def close(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            os.close(self.descriptor)
-
-
 def _cannot_start(command: Command, error: Exception) -> CannotRun:
     program = command.words[0]
     if isinstance(error, OSError):
@@ -492,13 +489,6 @@ def _is_terminal(descriptor: int) -> bool:
         return os.isatty(descriptor)
     except OSError:
         return False
-
-
-def _can_take(master: int) -> bool:
-    """Tell whether a pseudo-terminal has room for keys, so that writing them does not wait."""
-    poll = select.poll()
-    poll.register(master, select.POLLOUT)
-    return bool(poll.poll(0))
 
 
 def _open_pidfd(pid: int) -> int | None:

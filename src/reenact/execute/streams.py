@@ -1,0 +1,113 @@
+"""The output of a run's process on its way to a listener and to our own reader, without waiting."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import stat
+import time
+from enum import Enum
+from typing import Protocol
+
+from reenact.store.files import write_all
+
+_READ = 1 << 18
+_AT_ONCE = 4096
+"""A pipe that can be written to takes as many bytes without waiting (PIPE_BUF on Linux)."""
+
+
+class Listener(Protocol):
+    """Who wants to know what happens. No method may raise; all are called in one thread."""
+
+    def output(self, stream: int, data: bytes, time_ns: int) -> None:
+        """Take bytes that came from the child."""
+
+    def tick(self, now_s: float) -> None:
+        """Do what is due; called about ten times a second, and seldom when output is heavy."""
+
+
+class Flow(Enum):
+    """What became of a stream's bytes."""
+
+    ON = "on"
+    BLOCKED = "blocked"
+    """Whoever reads our output has no room for more."""
+    ENDED = "ended"
+
+
+class Stream:
+    """One of the child's output streams and where it goes."""
+
+    def __init__(
+        self, stream: int, descriptor: int, forward: int | None, *, is_terminal: bool
+    ) -> None:
+        self.stream = stream
+        self.descriptor = descriptor
+        self.forward = forward
+        self.is_terminal = is_terminal
+        self.is_open = True
+        self._waits = forward is not None and not _takes_everything(forward)
+        self._pending = memoryview(b"")
+
+    @property
+    def is_blocked(self) -> bool:
+        """There are bytes that our reader has not taken."""
+        return len(self._pending) > 0
+
+    def pass_on(self, listener: Listener) -> Flow:
+        """Read once, and hand on what our reader takes."""
+        try:
+            data = os.read(self.descriptor, _READ)
+        except OSError as error:
+            # Linux says so when the last process has closed a pseudo-terminal.
+            if error.errno != errno.EIO:
+                raise
+            return Flow.ENDED
+        if not data:
+            return Flow.ENDED
+        listener.output(self.stream, data, time.time_ns())
+        self._pending = memoryview(data)
+        return self.push()
+
+    def push(self) -> Flow:
+        """Hand on what has been read, as far as that does not make us wait."""
+        if self.forward is None:
+            self._pending = memoryview(b"")
+            return Flow.ON
+        try:
+            if not self._waits:
+                write_all(self.forward, self._pending)
+                self._pending = memoryview(b"")
+            while self._pending:
+                if not can_take(self.forward):
+                    return Flow.BLOCKED
+                written = os.write(self.forward, self._pending[:_AT_ONCE])
+                self._pending = self._pending[written:]
+        except BlockingIOError:
+            return Flow.BLOCKED
+        except OSError:
+            self._pending = memoryview(b"")
+            return Flow.ENDED
+        return Flow.ON
+
+    def close(self) -> None:
+        """Let the child feel that nobody reads any more."""
+        if self.is_open:
+            self.is_open = False
+            os.close(self.descriptor)
+
+
+def _takes_everything(descriptor: int) -> bool:
+    """Tell whether writing never waits for a reader: files do not, pipes and terminals do."""
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:
+        return True
+
+
+def can_take(descriptor: int) -> bool:
+    """Tell whether there is room, so that writing a little does not wait; or a refusal to hear."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))
