@@ -16,10 +16,11 @@ from reenact.actions.context import Context
 from reenact.errors import CannotRun, UsageError
 from reenact.model.flags import FlagSet, FlagValue, Global
 from reenact.model.identity import RunId, is_run_id
-from reenact.model.paths import printable, text_to_path
+from reenact.model.paths import path_to_text, printable, text_to_path
 from reenact.model.run import Notes, Operation, OperationKind, Project, Run
-from reenact.model.secrets import REDACTED, is_secret_name, redact, redact_argv
+from reenact.model.secrets import REDACTED, hide, is_secret_name, redact, redact_argv
 from reenact.project.apply import command_line, rewrite
+from reenact.project.flag_text import format_value
 from reenact.project.operation import (
     Target,
     fill_in,
@@ -114,21 +115,43 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         request = self.request
         former = request.restart
         like = request.like.id if request.like is not None else None
+        if former is not None:
+            like = former.like
+        secrets = self.secrets
         return Run(
             id=run_id,
             reenact=__version__,
             operation=self.operation,
             project=self.project,
-            command=tuple(map(printable, redact_argv(self.words))),
-            cwd=self.cwd,
+            command=tuple(map(printable, hide(redact_argv(self.words), secrets))),
+            cwd=path_to_text(self.cwd),
             created=former.created if former is not None else created,
             flags={name: _redacted(name, value) for name, value in self.values.items()},
             given=tuple(self.given),
+            typed=self._typed(),
             variables={n: redact(n, printable(v)) for n, v in request.variables.items()},
             in_place=request.in_place,
             like=like,
             restarts=former.restarts + 1 if former is not None else 0,
         )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Texts that the user gave as secrets: they must not stand in the record."""
+        texts = {name: value for name, value in self.request.settings.items() if value is not None}
+        texts.update(self.request.variables)
+        return tuple(str(value) for name, value in texts.items() if is_secret_name(name))
+
+    def _typed(self) -> dict[str, str]:
+        """Return how flags were written, where their values do not tell: `1.10`."""
+        return {
+            name: redact(name, printable(text))
+            for name, text in self.request.settings.items()
+            if isinstance(text, str)
+            and name in self.given
+            and text != format_value(self.given[name])
+            and text != self.given[name]
+        }
 
     @property
     def notes(self) -> Notes:
@@ -220,17 +243,34 @@ def _check(request: RunRequest) -> None:
         )
     if request.in_place and not request.snapshot:
         raise UsageError("`--in-place` and `--no-snapshot` exclude each other")
-    if request.restart is not None and (request.like is not None or request.in_place):
-        raise UsageError("`--restart` excludes `--like` and `--in-place`")
+    if request.restart is not None:
+        _check_restart(request, request.restart)
     for name in request.variables:
         if not name or "=" in name or "\0" in name:
             raise UsageError(f"`{name}` is no name of an environment variable")
 
 
+def _check_restart(request: RunRequest, former: Run) -> None:
+    if request.like is not None or request.in_place or request.run_id is not None:
+        raise UsageError("`--restart` excludes `--like`, `--in-place` and `--run-id`")
+    if request.label is not None or request.tags or request.comment is not None:
+        raise UsageError(
+            "a run that is restarted keeps its notes",
+            hint="change them with `reenact label`, `tag` and `comment`",
+        )
+    if former.in_place:
+        raise UsageError(
+            f"run {former.id[:8]} ran in place and has no directory to restart in",
+            hint=f"`--like {former.id[:8]} --in-place` runs it again",
+        )
+
+
 def _plan_again(request: RunRequest, former: Run, context: Context) -> Plan:
     """Plan a run with the operation, flags and source of another one."""
     operation = former.operation
-    settings: dict[str, str | FlagValue] = {name: former.flags[name] for name in former.given}
+    settings: dict[str, str | FlagValue] = {
+        name: former.typed.get(name, former.flags[name]) for name in former.given
+    }
     settings.update(request.settings)
     variables = {**former.variables, **request.variables}
     for name, value in (*settings.items(), *variables.items()):
@@ -246,7 +286,7 @@ def _plan_again(request: RunRequest, former: Run, context: Context) -> Plan:
     root = find_root(root_path, context.home)
     if root.path != root_path:
         root = ProjectRoot(root_path, root.toplevel, False)
-    cwd = "." if former.in_place else former.cwd
+    cwd = text_to_path(former.cwd)
     if former.source is None or operation.kind is OperationKind.COMMAND:
         directory = os.path.normpath(f"{root.path}/{cwd}")
         target = (

@@ -135,7 +135,11 @@ def _catch_up_metrics(run: Run, directory: str) -> None:
     Every source is read again from its start; what is stored of it already is left out.
     """
     record_directory = f"{directory}/{RECORD_DIRECTORY}"
-    stored: Counter[str] = Counter(MetricLog(record_directory).counts_by_source())
+    log = MetricLog(record_directory)
+    stored: Counter[str] = Counter(log.counts_by_source())
+    # The lines of an attempt before a restart were taken in at its end, and are gone.
+    began_ns = 0 if run.started is None else int(run.started.timestamp() * 1e9)
+    stored[SOURCE_FILE] = log.counts_by_source(began_ns).get(SOURCE_FILE, 0)
     writer = MetricWriter(record_directory)
     exclude = names_never_metrics(run)
     lines = {

@@ -23,6 +23,7 @@ from reenact.execute.testimony import (
     PROCESSES_FILE,
     READS_FILE,
     describe_output,
+    installations,
     processes,
     python_facts,
     read_hellos,
@@ -35,20 +36,18 @@ from reenact.model.record import to_json
 from reenact.model.run import Notes, Remark, Run, Source
 from reenact.snapshot.tree import ProjectTree
 from reenact.store.files import delete_tree, read_file, remove_if_there, store_errors
-from reenact.store.index import Index
 from reenact.store.lock import Lock
 from reenact.store.metric_log import read_points
-from reenact.store.store import RECORD_DIRECTORY, Store
+from reenact.store.store import RECORD_DIRECTORY, STOP_MARKER, Store
 
 if TYPE_CHECKING:
     from reenact.execute.recorder import Recorder
 
 SHIM = os.path.join(os.path.dirname(os.path.dirname(__file__)), "probe", "shim")
-STOP_MARKER = "stop"
-"""Name of the file in `.reenact/` by which `stop` says that it is the one who asks."""
 
 _SELDOM_S = 0.3
 """Runs shorter than this are described after their end, longer ones while they run."""
+_AGAIN_S = 2.0
 
 
 class Finished(NamedTuple):
@@ -129,6 +128,7 @@ class _Execution:
             lock = self.store.lock(self.id)
             if not lock.acquire():
                 raise CannotRun(f"run {self.id[:8]} is running", hint="`reenact stop` ends it")
+            remove_if_there(f"{self.record_directory}/{STOP_MARKER}")
             return lock
         if os.path.lexists(self.directory):
             raise CannotRun(f"run {self.id} exists already", hint="leave out `--run-id`")
@@ -252,6 +252,7 @@ class _Execution:
 
     def _open_recorder(self, started_ns: int) -> Recorder:
         # Imported while the process starts: together they take as long as Python does.
+        import reenact.store.index  # noqa: F401  # for the end
         from reenact.execute.recorder import Recorder, names_never_metrics
         from reenact.interop.tensorboard import EventDirectoryTail
 
@@ -326,7 +327,10 @@ class _Execution:
         assert self.recorder is not None
         self.recorder.tick(now_s)
         if not self._described and now_s >= self._describe_at:
-            self._describe()
+            # No interpreter may have said anything yet: it is slow, or started later by another.
+            self._describe_at = now_s + _AGAIN_S
+            if python_facts(read_hellos(self.record_directory)) is not None:
+                self._describe()
 
     def finish(self) -> Finished:
         """Watch until the end, then write the final record."""
@@ -338,13 +342,17 @@ class _Execution:
         self.recorder.finish(was_cut_short=ended.signal is not None)
         if not self._described:
             self._describe()
+        hellos = read_hellos(self.record_directory)
+        if len(found := installations(hellos)) > 1:
+            others = ", ".join(found[1:])
+            self._warn("installations", f"packages are those of {found[0]}; also ran: {others}")
         self.run = msgspec.structs.replace(
             self.run,
             ended=_time(self.child.ended_ns),
             exit=ended,
             usage=usage_of_children(self.recorder.usage, before),
             metrics=self._summaries(),
-            processes=processes(read_hellos(self.record_directory)),
+            processes=processes(hellos, self.plan.secrets),
             inputs=read_inputs(self.record_directory, self.plan.root.path),
         )
         self._close_directory()
@@ -360,6 +368,8 @@ class _Execution:
             problem = f"the end of run {self.id[:8]} could not be recorded: {error.strerror}"
         remove_if_there(marker)
         self._lock.release(remove=problem is None)
+        from reenact.store.index import Index
+
         try:
             with Index(self.store) as index:
                 index.update(self.id)
@@ -428,9 +438,9 @@ class _Execution:
 
         cache = self.store.cache_directory
         facts = python_facts(read_hellos(self.record_directory))
-        environment = capture_environment(facts, self._user_environment(), cache=cache)
-        machine = capture_machine(cache=cache)
         try:
+            environment = capture_environment(facts, self._user_environment(), cache=cache)
+            machine = capture_machine(cache=cache)
             with self.store.writing():
                 self.run = msgspec.structs.replace(
                     self.run,
@@ -438,8 +448,9 @@ class _Execution:
                     machine=self.store.blobs.put(to_json(machine)),
                 )
                 self.store.write_run(self.run, sync=False)
-        except OSError as error:
-            self._warn("environment", f"the environment was not recorded: {error.strerror}")
+        except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
+            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            self._warn("environment", f"the environment was not recorded: {reason}")
 
     def _user_environment(self) -> dict[str, str]:
         request = self.plan.request

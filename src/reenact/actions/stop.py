@@ -9,12 +9,12 @@ from collections.abc import Iterable
 
 from reenact.actions.context import Context
 from reenact.actions.recover import orphans
-from reenact.actions.run import STOP_MARKER
 from reenact.errors import ReenactError
 from reenact.model.identity import RunId
 from reenact.model.run import Run, Status
 from reenact.store.files import store_errors, write_atomically
-from reenact.store.store import StoredRun
+from reenact.store.lock import holder_here
+from reenact.store.store import STOP_MARKER, StoredRun
 
 _POLL_S = 0.05
 _PREPARATION_S = 30.0
@@ -42,9 +42,15 @@ def stop_runs(
         stored = _once_begun(context, run_id)
         run = stored.run
         if stored.status is Status.RUNNING and run is not None and run.supervisor_pid is not None:
+            pid = holder_here(store.record_path(run_id, "lock"))
+            if pid is None:
+                raise ReenactError(
+                    f"run {run_id[:8]} is not supervised on this machine",
+                    hint="stop it where it was started",
+                )
             with store_errors(store.root):
                 write_atomically(store.record_path(run_id, STOP_MARKER), b"", sync=False)
-            _send(run, run.supervisor_pid, signal.SIGTERM)
+            _send(run, pid, signal.SIGTERM)
         elif stored.status is Status.KILLED and run is not None:
             for pid in orphans(run):
                 _send(run, pid, signal.SIGTERM)

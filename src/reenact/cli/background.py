@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
 from reenact.actions.context import Context
 from reenact.actions.plan import Plan
@@ -18,7 +19,7 @@ def run_in_background(plan: Plan, context: Context, *, as_json: bool) -> int:
     read, write = os.pipe()
     if os.fork() == 0:
         os.close(read)
-        _supervise(plan, context, write)
+        _supervise(plan, context, [write])
     os.close(write)
     with os.fdopen(read, "rb") as answer:
         text = answer.read().decode(errors="replace")
@@ -41,7 +42,7 @@ class _Failed(ReenactError):
     exit_status = EXIT_CANNOT_RUN
 
 
-def _supervise(plan: Plan, context: Context, answer: int) -> None:
+def _supervise(plan: Plan, context: Context, answer: list[int]) -> None:
     """Be the supervisor; never returns."""
     status = EXIT_CANNOT_RUN
     try:
@@ -52,13 +53,20 @@ def _supervise(plan: Plan, context: Context, answer: int) -> None:
             os.dup2(null, descriptor)
 
         def started(run: Run) -> None:
-            os.write(answer, f"started {run.id}".encode())
-            os.close(answer)
+            _answer(answer, f"started {run.id}")
 
         finished = start_and_watch(plan, context, on_start=started)
         status = finished.run.exit.shell_status if finished.run.exit is not None else 0
     except ReenactError as error:
-        text = f"failed {error.message}\n{error.hint or ''}"
-        os.write(answer, text.encode(errors="backslashreplace"))
+        _answer(answer, f"failed {error.message}\n{error.hint or ''}")
     finally:
         os._exit(status)
+
+
+def _answer(pipe: list[int], text: str) -> None:
+    """Say once how the start went, to a caller who may be gone."""
+    while pipe:
+        descriptor = pipe.pop()
+        with suppress(OSError):
+            os.write(descriptor, text.encode(errors="backslashreplace"))
+        os.close(descriptor)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from reenact.execute.metric_file import MetricFileTail
 from reenact.execute.metric_text import LineMetrics
@@ -24,6 +24,8 @@ SOURCE_FILE = "file"
 SOURCE_SYSTEM = "system"
 
 _POLL_S = 0.5
+_MOST_FAILURES = 20
+_Answer = TypeVar("_Answer")
 
 
 def names_never_metrics(run: Run) -> frozenset[str]:
@@ -104,7 +106,8 @@ class Recorder:
         except OSError as error:
             self._lost_output += len(data)
             self._lost_reason = error.strerror
-        self._keep(self._lines[stream].feed(data, time_ns), SOURCE_OUTPUT)
+        found = self._ask("metrics in the output", lambda: self._lines[stream].feed(data, time_ns))
+        self._keep(found or [], SOURCE_OUTPUT)
 
     def tick(self, now_s: float) -> None:
         """Do what is due."""
@@ -112,7 +115,9 @@ class Recorder:
             self._poll_at = now_s + _POLL_S
             self._poll()
         if self._sample_at is not None and self._sampler is not None and now_s >= self._sample_at:
-            self._keep(self._sampler.sample(time.time_ns()), SOURCE_SYSTEM)
+            sampler = self._sampler
+            found = self._ask("use of the machine", lambda: sampler.sample(time.time_ns()))
+            self._keep(found or [], SOURCE_SYSTEM)
             self._sample_at = now_s + self._sampler.next_interval()
 
     def finish(self, *, was_cut_short: bool = False) -> None:
@@ -128,7 +133,7 @@ class Recorder:
                 self._keep(lines.finish(time.time_ns()), SOURCE_OUTPUT)
             self._take_from_file(self._file.finish)
         for source in self._sources:
-            self._keep_batches(source.finish())
+            self._keep_batches(self._ask("event files", source.finish) or ())
         if self._sampler is not None:
             self._sampler.close()
         for name, writer in (("output", self._output), ("metrics", self._points)):
@@ -173,7 +178,17 @@ class Recorder:
     def _poll(self) -> None:
         self._take_from_file(self._file.poll)
         for source in self._sources:
-            self._keep_batches(source.poll())
+            self._keep_batches(self._ask("event files", source.poll) or ())
+
+    def _ask(self, what: str, question: Callable[[], _Answer]) -> _Answer | None:
+        """Ask a part of ours that must not end the run when it is wrong; say so in the record."""
+        try:
+            return question()
+        except Exception as error:  # noqa: BLE001  # the run goes on whatever is wrong with us
+            message = f"{what} could not be recorded: {type(error).__name__}: {error}"
+            if message not in self._failures and len(self._failures) < _MOST_FAILURES:
+                self._failures.append(message)
+            return None
 
     def _keep_batches(self, batches: Sequence[Batch]) -> None:
         for batch in batches:

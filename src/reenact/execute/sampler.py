@@ -24,8 +24,6 @@ from reenact.model.run import Usage
 from reenact.snapshot.machine import find_nvidia
 from reenact.store.files import read_file
 
-"""What the names of all system metrics begin with: the run's own use, and the whole machine's."""
-
 _FIRST_S = 2.0
 _USUAL_S = 5.0
 _LONGEST_S = 15.0

@@ -33,8 +33,8 @@ from reenact.snapshot.rules import CODE, suffix
 from reenact.snapshot.tree import ProjectTree, SourceFile, SourceTree
 from reenact.store.blobs import Blobs, digest_bytes, digest_file
 from reenact.store.files import read_file, remove_if_there, temporary_name, write_all
+from reenact.store.store import RECORD_DIRECTORY
 
-RECORD = ".reenact"
 BYTECODE = "__pycache__"
 
 _LONG_AGO_S = 315532800
@@ -266,8 +266,8 @@ def files_below(directory: str) -> list[str]:
     """List all files and symbolic links below a run directory, but for its record, sorted."""
     found = []
     for at, directories, names in os.walk(directory):
-        if at == directory and RECORD in directories:
-            directories.remove(RECORD)
+        if at == directory and RECORD_DIRECTORY in directories:
+            directories.remove(RECORD_DIRECTORY)
         prefix = at[len(directory) + 1 :]
         names += [name for name in directories if os.path.islink(f"{at}/{name}")]
         found += [f"{prefix}/{name}" if prefix else name for name in names]
@@ -301,6 +301,10 @@ def _write_copy(path: str, content: bytes, mode: int, mtime_ns: int) -> os.stat_
         os.fchmod(descriptor, mode)
         os.utime(descriptor, ns=(mtime_ns, mtime_ns))
         return os.fstat(descriptor)
+    except OSError:
+        # Half a copy would pass for one that is there already.
+        remove_if_there(path)
+        raise
     finally:
         os.close(descriptor)
 
@@ -362,7 +366,7 @@ def _sweep(stage: Stage, relative: str, outputs: list[str]) -> None:
         return
     for entry in entries:
         path = prefix + entry.name
-        if not relative and entry.name == RECORD:
+        if not relative and entry.name == RECORD_DIRECTORY:
             continue
         try:
             if entry.is_dir(follow_symlinks=False):
@@ -404,7 +408,7 @@ def _written_through(stage: Stage) -> list[str]:
             status = os.stat(target)
         except OSError:
             continue
-        if (size, mtime_ns) not in ((status.st_size, status.st_mtime_ns), (0, 0)):
+        if (size, mtime_ns) != (status.st_size, status.st_mtime_ns):
             changed.append(path)
     return changed
 

@@ -41,7 +41,12 @@ def open_pty(like: int) -> Pty:
     """
     master, slave = os.openpty()
     os.set_inheritable(slave, False)
-    attributes = termios.tcgetattr(like)
+    try:
+        attributes = termios.tcgetattr(like)
+    except termios.error as error:
+        os.close(master)
+        os.close(slave)
+        raise OSError(*error.args) from error
     attributes[_OUTPUT] &= ~termios.OPOST
     termios.tcsetattr(slave, termios.TCSANOW, attributes)
     copy_size(like, master)

@@ -14,7 +14,7 @@ import msgspec
 from reenact.model.environment import PythonFacts
 from reenact.model.paths import path_to_text, printable
 from reenact.model.run import File, Process, Usage
-from reenact.model.secrets import redact_argv
+from reenact.model.secrets import hide, redact_argv
 from reenact.store.blobs import digest_file
 from reenact.store.files import read_file
 
@@ -44,15 +44,30 @@ def python_facts(hellos: Iterable[dict[str, Any]]) -> PythonFacts | None:
         if hello.get("kind") == "start":
             facts = {name: hello[name] for name in names if name in hello}
             facts["path"] = tuple(facts.get("path", ()))
-            return msgspec.convert(facts, PythonFacts)
+            try:
+                return msgspec.convert(facts, PythonFacts)
+            except msgspec.ValidationError:
+                # An embedded interpreter does not know where it is.
+                continue
     return None
 
 
-def processes(hellos: Iterable[dict[str, Any]]) -> tuple[Process, ...]:
-    """Return the first Python processes of a run for its record."""
+def installations(hellos: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the prefixes of the interpreters that took part, in order of appearance."""
+    starts = (hello for hello in hellos if hello.get("kind") == "start")
+    return list(dict.fromkeys(printable(str(hello.get("prefix"))) for hello in starts))
+
+
+def processes(hellos: Iterable[dict[str, Any]], secrets: Iterable[str] = ()) -> tuple[Process, ...]:
+    """Return the first Python processes of a run for its record.
+
+    Args:
+        hellos: what the processes said.
+        secrets: texts that must not stand in the record.
+    """
     found = []
     for hello in hellos:
-        argv = redact_argv(map(printable, hello.get("argv", ())))
+        argv = hide(redact_argv(map(printable, hello.get("argv", ()))), secrets)
         executable = hello.get("executable")
         found.append(
             Process(
@@ -115,7 +130,9 @@ def usage_of_children(sampled: Usage | None, before: resource.struct_rusage) -> 
         before: the system's count before they started.
     """
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    peak = after.ru_maxrss if sys.platform == "darwin" else after.ru_maxrss * 1024
+    # The peak is that of all children so far, the largest of which may have been an earlier one.
+    peak = after.ru_maxrss if after.ru_maxrss > before.ru_maxrss else 0
+    peak = peak if sys.platform == "darwin" else peak * 1024
     usage = sampled or Usage()
     return msgspec.structs.replace(
         usage,

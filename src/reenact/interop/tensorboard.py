@@ -69,7 +69,7 @@ class EventFileTail:
             with open(self._path, "rb", buffering=0) as file:
                 while self._read_records(file.fileno(), size, points):
                     pass
-        except FileNotFoundError:
+        except OSError:
             pass
         return points
 

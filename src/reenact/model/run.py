@@ -176,9 +176,10 @@ class Run(
 
     Attributes:
         command: the words that were executed, so that they can be pasted into a shell.
-        cwd: working directory relative to the run directory; absolute for a run in place.
+        cwd: working directory relative to the run directory, or to the project for a run in place.
         flags: every flag with the value that it had, detected defaults included.
         given: names of the flags that the user set.
+        typed: how given flags were written, where that is not how their values are written.
         variables: environment variables that the user set for this run, secrets redacted.
         in_place: the run's working directory was the project's own.
         environment: blob that describes interpreter and packages.
@@ -196,6 +197,7 @@ class Run(
     # Values are FlagValue, a recursive type that msgspec cannot read.
     flags: dict[str, Any] = {}
     given: tuple[str, ...] = ()
+    typed: dict[str, str] = {}
     variables: dict[str, str] = {}
     in_place: bool = False
     source: Source | None = None

@@ -190,6 +190,15 @@ def redact_argv(argv: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
+def hide(words: Iterable[str], secrets: Iterable[str]) -> tuple[str, ...]:
+    """Replace texts that are known to be secret wherever they stand in words."""
+    hidden = tuple(words)
+    for secret in secrets:
+        if secret:
+            hidden = tuple(word.replace(secret, REDACTED) for word in hidden)
+    return hidden
+
+
 def _redact_once(text: str) -> str:
     if len(text) >= _SHORTEST_VALUE:
         text = _pattern(_VALUES, re.VERBOSE | re.DOTALL).sub(REDACTED, text)

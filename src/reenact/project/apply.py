@@ -26,7 +26,6 @@ from reenact.project.detect.source import encoding_of
 from reenact.project.flag_text import format_value
 
 _Path = tuple[str, ...]
-_Given = list[tuple[Flag, FlagValue]]
 
 
 def command_line(flags: FlagSet, values: Mapping[str, FlagValue]) -> list[str]:

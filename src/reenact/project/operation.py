@@ -11,6 +11,7 @@ from typing import NamedTuple
 from reenact.errors import CannotRun, UsageError
 from reenact.model.flags import Flag, FlagSet, FlagType, FlagValue, Template
 from reenact.model.run import OperationKind
+from reenact.model.secrets import redact_argv
 from reenact.project.flag_text import format_value
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
@@ -121,8 +122,9 @@ def resolve_command(words: Sequence[str]) -> Target:
     """Take a command as it is. Its name is its program and the script that it runs, if any."""
     if not words:
         raise UsageError("there is no command after `--`", hint="e.g. `-- Rscript train.R`")
-    shown = [os.path.basename(words[0])]
-    for word in words[1:]:
+    first, *rest = redact_argv(words)
+    shown = [os.path.basename(first)]
+    for word in rest:
         if word.startswith("-") or "{" in word:
             continue
         if _SCRIPT_NAME.fullmatch(word):

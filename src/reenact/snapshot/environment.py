@@ -105,7 +105,7 @@ def capture_environment(
 def relevant_variables(env: Mapping[str, str]) -> dict[str, str]:
     """Choose the variables that can change a result, sorted, secrets redacted."""
     return {
-        name: _text(redact(name, env[name]))
+        _text(name): _text(redact(name, env[name]))
         for name in sorted(env)
         if name in _NAMES or (name.startswith(_PREFIXES) and not name.startswith(_OTHERS))
     }

@@ -10,6 +10,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 
+from reenact.model.paths import printable
 from reenact.model.run import Vcs
 
 
@@ -72,7 +73,7 @@ class GitView:
                     if field.startswith("# branch.oid ") and "(initial)" not in field:
                         commit = field[13:]
                     elif field.startswith("# branch.head ") and "(detached)" not in field:
-                        branch = field[14:]
+                        branch = printable(field[14:])
                 elif kind == "? ":
                     is_dirty = True
                     files.add(field[2 + len(self._prefix) :])

@@ -78,7 +78,10 @@ def _cached_root_commit(
 ) -> str | None:
     if cache_directory is None:
         return root_commit(toplevel, env)
-    key = f"{toplevel}\n{_birth(toplevel)}"
+    try:
+        key = f"{toplevel}\n{_birth(toplevel)}"
+    except OSError:
+        return None
     path = f"{cache_directory}/root-{hash_text(toplevel)}"
     try:
         known, _, commit = read_file(path).decode(errors="surrogateescape").rpartition("\n")

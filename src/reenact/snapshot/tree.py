@@ -199,7 +199,7 @@ class _Walk:
         if leads_inside and CACHES.isdisjoint(landing.split("/")):
             # Inside the project: in the run it leads to the run's own copy.
             self.result.source_links.append((path, target))
-        elif entry.is_dir():
+        elif _leads_to_directory(entry):
             self.result.whole.append(path)
         else:
             self.result.links.append((path, *_size_and_mtime(entry)))
@@ -340,7 +340,7 @@ def _take_only(walk: _Walk, relative: str, wanted: frozenset[str]) -> None:
             walk.result.directories.append(path)
             _take_only(walk, path, wanted)
         elif not entry.name.startswith(".") and entry.name not in CACHES:
-            if entry.is_dir():
+            if _leads_to_directory(entry):
                 walk.result.whole.append(path)
             else:
                 walk.result.links.append((path, *_size_and_mtime(entry)))
@@ -378,6 +378,14 @@ def _parents(files: frozenset[str]) -> set[str]:
             parents.add(parent)
             parent = parent.rpartition("/")[0]
     return parents
+
+
+def _leads_to_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A loop of links, or a place that we may not look at: the run may not either.
+        return False
 
 
 def _size_and_mtime(entry: os.DirEntry[str]) -> tuple[int, int]:

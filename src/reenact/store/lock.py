@@ -183,6 +183,15 @@ def is_locked(path: str) -> bool:
     return False
 
 
+def holder_here(path: str) -> int | None:
+    """Return the process id of a lock's holder if it lives on this machine, else None."""
+    try:
+        pid, start, boot, _ = read_file(path).decode().split()
+    except (OSError, ValueError):
+        return None
+    return int(pid) if boot == _boot_id() and start == process_start(int(pid)) else None
+
+
 def _is_at(path: str, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))

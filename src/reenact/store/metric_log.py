@@ -226,13 +226,13 @@ class MetricLog:
                 found[known.name] = (*found.get(known.name, ()), known.source)
         return found
 
-    def counts_by_source(self) -> dict[str, int]:
-        """Return how many points came from each source."""
+    def counts_by_source(self, since_ns: int = 0) -> dict[str, int]:
+        """Return how many points came from each source at a time or after it."""
         counts: dict[str, int] = {}
         sources = {n: known.source for n, known in enumerate(self.names) if known is not None}
         for chunk in self._chunks(0):
-            for _, _, _, number, marker in _RECORD.iter_unpack(chunk):
-                if marker == MARKER and number in sources:
+            for time_ns, _, _, number, marker in _RECORD.iter_unpack(chunk):
+                if marker == MARKER and number in sources and time_ns >= since_ns:
                     source = sources[number]
                     counts[source] = counts.get(source, 0) + 1
         return counts

@@ -19,6 +19,8 @@ from reenact.store.lock import Lock, SharedLock, is_locked
 STORE_FORMAT = 1
 MARKER = "store.json"
 RECORD_DIRECTORY = ".reenact"
+STOP_MARKER = "stop"
+"""Name of the file in `.reenact/` by which `stop` says that it is the one who asks."""
 
 
 class _Marker(msgspec.Struct):

@@ -19,6 +19,7 @@ import time
 _MOST_UNFOLDED = 20000
 """A directory of more files stays a link when a walk comes to it: it would take too long."""
 
+_MOST_BYTES = 1 << 20
 _O_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -67,10 +68,13 @@ def _say_hello(settings, shim, kind):
         "pid": os.getpid(),
         "parent_pid": os.getppid(),
         "started_ns": time.time_ns(),
-        "argv": _command(),
     }
+    path = settings.record + "/processes"
+    if kind == "fork" and os.stat(path).st_size > _MOST_BYTES:
+        return
     if kind == "start":
         hello.update(
+            argv=_command(),
             version=sys.version.split()[0],
             build=sys.version,
             abi=_abi(),
@@ -83,7 +87,7 @@ def _say_hello(settings, shim, kind):
             path=[entry for entry in sys.path if entry != shim],
         )
     # repr and not json: importing json would cost the script's start more than all of this.
-    _append(settings.record + "/processes", repr(hello))
+    _append(path, repr(hello))
 
 
 def _abi():
@@ -136,10 +140,13 @@ def _resolve_to_stage(settings):
     def staged(path):
         if "/site-packages" in path or "/dist-packages" in path:
             return path
+        for prefix in (sys.prefix, sys.base_prefix):
+            # An environment inside the project stays where it is; a project inside one does not.
+            is_of_prefix = path == prefix or path.startswith(prefix + "/")
+            if is_of_prefix and not inside.startswith(prefix + "/"):
+                return path
         real = path
         if path != project and not path.startswith(inside):
-            if path.startswith((sys.prefix, sys.base_prefix)):
-                return path
             real = os.path.realpath(path)
             if real != project and not real.startswith(inside):
                 return path
@@ -180,21 +187,24 @@ class _Links(object):
         self.seen = set()
         self.walked = set()
         self.renew_lock()
-        # What is about to be changed: the position of the path among the event's arguments, and
-        # whether the file itself is changed or only the directory that it is in.
+        # What is about to be changed: the position of the path among the event's arguments, whether
+        # the file itself is changed or only the directory that it is in, and the position of the
+        # open directory that the path may be relative to.
         self.changes = {
-            "os.remove": ((0, False),),
-            "os.rmdir": ((0, False),),
-            "os.mkdir": ((0, False),),
-            "os.symlink": ((1, False),),
-            "os.link": ((0, True), (1, False)),
-            "os.rename": ((0, True), (1, False)),
-            "os.truncate": ((0, True),),
-            "os.chmod": ((0, True),),
-            "os.utime": ((0, True),),
-            "os.setxattr": ((0, True),),
-            "shutil.rmtree": ((0, True),),
-            "sqlite3.connect": ((0, True),),
+            "os.remove": ((0, False, 1),),
+            "os.rmdir": ((0, False, 1),),
+            "os.mkdir": ((0, False, 2),),
+            "os.symlink": ((1, False, 2),),
+            "os.link": ((0, True, 2), (1, False, 3)),
+            "os.rename": ((0, True, 2), (1, False, 3)),
+            "os.truncate": ((0, True, None),),
+            "os.chmod": ((0, True, 2),),
+            "os.chown": ((0, True, 3),),
+            "os.utime": ((0, True, 3),),
+            "os.setxattr": ((0, True, None),),
+            "os.removexattr": ((0, True, None),),
+            "shutil.rmtree": ((0, True, None),),
+            "sqlite3.connect": ((0, True, None),),
         }
 
     def renew_lock(self):
@@ -206,8 +216,8 @@ class _Links(object):
 
     def notice(self, event, arguments):
         if event == "open":
-            path, _, flags = arguments
             try:
+                path, _, flags = arguments
                 if flags & _O_WRITE:
                     self.before_change(path, True, bool(flags & os.O_TRUNC))
                 elif path not in self.seen:
@@ -219,8 +229,9 @@ class _Links(object):
                 pass
         elif event in self.changes:
             try:
-                for position, is_file in self.changes[event]:
-                    self.before_change(arguments[position], is_file, False)
+                for position, is_file, base in self.changes[event]:
+                    base = -1 if base is None else arguments[base]
+                    self.before_change(arguments[position], is_file, False, base)
             except Exception:
                 pass
         elif event == "os.scandir":
@@ -231,15 +242,21 @@ class _Links(object):
         elif event == "os.chdir":
             self.seen.clear()
 
-    def within(self, path):
-        """Return the path relative to the run directory, None where it is elsewhere."""
+    def within(self, path, base=-1):
+        """Return the path relative to the run directory, None where it is elsewhere.
+
+        `base` is the open directory that a relative path starts from, -1 for the working directory.
+        """
         if isinstance(path, bytes):
             path = os.fsdecode(path)
         elif not isinstance(path, str):
             if isinstance(path, int):
                 return None
             path = os.fspath(path)
-        path = os.path.normpath(os.path.join(os.getcwd(), path))
+        if not path.startswith("/"):
+            here = os.getcwd() if base == -1 else os.readlink("/proc/self/fd/%d" % base)
+            path = os.path.join(here, path)
+        path = os.path.normpath(path)
         if path.startswith(self.inside):
             return path[len(self.inside) :]
         if path.startswith(self.named_inside):
@@ -291,11 +308,11 @@ class _Links(object):
             with self.lock:
                 _append(self.record + "/reads", repr(relative))
 
-    def before_change(self, path, is_file, truncates):
+    def before_change(self, path, is_file, truncates, base=-1):
         # What we do ourselves raises events again, in the same thread.
         if self.lock._is_owned():
             return
-        relative = self.within(path)
+        relative = self.within(path, base)
         if not relative or relative.startswith(".reenact/"):
             return
         at, is_staged, rest = self.follow(relative, is_file)
@@ -363,6 +380,9 @@ class _Links(object):
         try:
             status = os.stat(link)
         except OSError:
+            return
+        if status.st_mode & 0o170000 != 0o100000:
+            # A pipe, a socket or a device has no content of its own: it is meant to be shared.
             return
         beside = "%s.%d.reenact-tmp" % (link, os.getpid())
         out = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 
 from reenact.model.flags import (
-    Action,
     Flag,
     FlagSet,
     FlagType,
@@ -20,12 +19,8 @@ from reenact.model.flags import (
 from reenact.project.detect.evaluate import NotConstant
 from reenact.project.detect.values import (
     MISSING,
-    UNKNOWN,
-    Class,
     EnumMember,
     External,
-    Function,
-    Instance,
     Value,
     flag_value,
 )
@@ -108,11 +103,6 @@ def text_or_none(value: Value) -> str | None:
     return " ".join(value.split()) or None if isinstance(value, str) else None
 
 
-def is_hidden(value: Value) -> bool:
-    """Tell whether a value cannot be shown: unknown, or no constant."""
-    return value is UNKNOWN or isinstance(value, External | Function | Class | Instance)
-
-
 def other_spellings(name: str, *more: str | None) -> tuple[str, ...]:
     """Return further names for a flag: those given, with dashes and with underscores."""
     found: dict[str, None] = {}
@@ -193,9 +183,3 @@ class Parameters:
         index = self._positionals.get(path, 0)
         self._positionals[path] = index + 1
         return index
-
-    def add_switch_pair(self, positive: Flag, negative: str) -> None:
-        """Note that an option says no to what an earlier one says yes to."""
-        self.flags[self.flags.index(positive)] = rebind(
-            positive, action=Action.PAIR, negative=negative
-        )
