@@ -219,7 +219,7 @@ def find_flags(target: Target, root: str) -> FlagSet:
 
 @contextmanager
 def materialized(context: Context, run: Run) -> Iterator[str]:
-    """Lay out the Python source of a run in a directory that is gone afterwards."""
+    """Lay out a run's script and Python source in a directory that is gone afterwards."""
     if run.source is None:
         raise CannotRun(
             f"run {run.id[:8]} has no source: it was made with `--no-snapshot`",
@@ -229,10 +229,14 @@ def materialized(context: Context, run: Run) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="reenact-") as directory:
         for text, mode, _, digest in tree.files:
             path = text_to_path(text)
-            if suffix(path) in ("py", "pyw", "") or "__main__" in path:
+            if suffix(path) in ("py", "pyw", "") or text == run.operation.target:
                 os.makedirs(os.path.dirname(f"{directory}/{path}"), exist_ok=True)
                 Path(directory, path).write_bytes(context.store.blobs.get(digest))
                 Path(directory, path).chmod(mode)
+        for text, target in tree.links:
+            link = f"{directory}/{text_to_path(text)}"
+            os.makedirs(os.path.dirname(link), exist_ok=True)
+            os.symlink(text_to_path(target), link)
         yield os.path.realpath(directory)
 
 

@@ -50,6 +50,7 @@ def look_at_tree(plan: Plan, context: Context, *, keep: bool) -> PlannedTree:
         listed=listed if problem is None else None,
         blobs=store.blobs if keep else None,
         cache_path=f"{store.cache_directory}/tree-{hash_text(plan.root.path)}",
+        scripts=_scripts(plan),
         only=scope.only,
     )
     if plan.source is not None:
@@ -85,6 +86,14 @@ def _source_digest(plan: Plan) -> Digest:
     assert former is not None
     assert former.source is not None
     return former.source.tree
+
+
+def _scripts(plan: Plan) -> frozenset[str]:
+    """Return the files that the run is about, which are source even if git ignores them."""
+    scripts = {*plan.changes}
+    if plan.script is not None:
+        scripts.add(plan.script)
+    return frozenset(scripts)
 
 
 class _Scope(NamedTuple):

@@ -26,6 +26,7 @@ from reenact.execute.testimony import (
     METRICS_FILE,
     PROCESSES_FILE,
     READS_FILE,
+    RESERVE_FILE,
     describe_output,
     processes,
     read_hellos,
@@ -93,7 +94,7 @@ def _close(store: Store, run: Run, directory: str) -> None:
     store.write_run(closed)
     # Nobody but the run's supervisor, which is dead, has begun a record there.
     halves = [n for n in os.listdir(record_directory) if re.fullmatch(r"run\.json\..*\.tmp", n)]
-    for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE, "stop", *halves):
+    for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE, RESERVE_FILE, "stop", *halves):
         remove_if_there(f"{record_directory}/{name}")
 
 

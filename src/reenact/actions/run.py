@@ -22,6 +22,7 @@ from reenact.execute.testimony import (
     METRICS_FILE,
     PROCESSES_FILE,
     READS_FILE,
+    RESERVE_FILE,
     describe_output,
     installations,
     processes,
@@ -48,6 +49,7 @@ SHIM = os.path.join(os.path.dirname(os.path.dirname(__file__)), "probe", "shim")
 _SELDOM_S = 0.3
 """Runs shorter than this are described after their end, longer ones while they run."""
 _AGAIN_S = 2.0
+_RESERVED_BYTES = 1 << 16
 
 
 class Finished(NamedTuple):
@@ -125,11 +127,7 @@ class _Execution:
     def _create(self) -> Lock:
         """Make the run directory with a lock and a first record, all at once."""
         if self.former is not None:
-            lock = self.store.lock(self.id)
-            if not lock.acquire():
-                raise CannotRun(f"run {self.id[:8]} is running", hint="`reenact stop` ends it")
-            remove_if_there(f"{self.record_directory}/{STOP_MARKER}")
-            return lock
+            return self._take_over(self.former)
         if os.path.lexists(self.directory):
             raise CannotRun(f"run {self.id} exists already", hint="leave out `--run-id`")
         beside = f"{self.directory}.new"
@@ -149,6 +147,29 @@ class _Execution:
         if not lock.has_system_lock:
             self._warn("no-locks", "the store's file system has no locks: two runs may collide")
         lock.path = f"{self.record_directory}/lock"
+        return lock
+
+    def _take_over(self, former: Run) -> Lock:
+        """Take the lock of a run that is restarted, once it has been brought to its end."""
+        from reenact.actions.recover import orphans, recover
+
+        recover(self.store, self.store.read_run(self.id))
+        lock = self.store.lock(self.id)
+        if not lock.acquire():
+            raise CannotRun(f"run {self.id[:8]} is running", hint="`reenact stop` ends it")
+        now = self.store.read_run(self.id).record
+        problem = None
+        if alive := orphans(now):
+            problem = f"process {alive[0]} of run {self.id[:8]} lives on without its supervisor"
+        elif now.ended is None:
+            problem = f"run {self.id[:8]} was killed just now"
+        elif now.restarts != former.restarts:
+            problem = f"run {self.id[:8]} has been restarted meanwhile"
+        if problem is not None:
+            lock.release()
+            raise CannotRun(problem, hint="look at it with `reenact show`, stop it, try again")
+        self.former = now
+        remove_if_there(f"{self.record_directory}/{STOP_MARKER}")
         return lock
 
     def prepare(self) -> None:
@@ -222,6 +243,7 @@ class _Execution:
 
     def start(self) -> None:
         """Start the process."""
+        self._reserve()
         plan = self.plan
         request = plan.request
         cwd = self._working_directory()
@@ -343,6 +365,8 @@ class _Execution:
         if not self._described:
             self._describe()
         hellos = read_hellos(self.record_directory)
+        if ended.requested is not None:
+            self._warn_of_survivors()
         if len(found := installations(hellos)) > 1:
             others = ", ".join(found[1:])
             self._warn("installations", f"packages are those of {found[0]}; also ran: {others}")
@@ -359,6 +383,13 @@ class _Execution:
         self.warnings += self.recorder.warnings
         self.run = msgspec.structs.replace(self.run, warnings=tuple(self.warnings))
         return self._write_end(marker)
+
+    def _warn_of_survivors(self) -> None:
+        from reenact.actions.recover import orphans
+
+        if alive := orphans(self.run):
+            pids = ", ".join(map(str, alive))
+            self._warn("survivors", f"processes in sessions of their own were not stopped: {pids}")
 
     def _write_end(self, marker: str) -> Finished:
         problem = None
@@ -377,7 +408,20 @@ class _Execution:
             pass  # The index is a cache: the next command that reads it sees this run.
         return Finished(self.run, self.directory, problem)
 
+    def _reserve(self) -> None:
+        """Keep room for the record of the end, for the case that the disk is full by then."""
+        try:
+            path = f"{self.record_directory}/{RESERVE_FILE}"
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                os.posix_fallocate(descriptor, 0, _RESERVED_BYTES)
+            finally:
+                os.close(descriptor)
+        except (OSError, AttributeError):
+            pass  # Then the record of the end has to find room for itself.
+
     def _write_end_of_record(self) -> None:
+        remove_if_there(f"{self.record_directory}/{RESERVE_FILE}")
         try:
             self.store.write_run(self.run)
         except OSError as error:

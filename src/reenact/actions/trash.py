@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 
 from reenact.actions.context import Context
+from reenact.actions.recover import orphans
 from reenact.errors import NotFound, ReenactError
 from reenact.model.identity import RunId
 from reenact.model.run import Status
@@ -24,7 +25,9 @@ def remove_runs(context: Context, runs: Iterable[RunId]) -> list[RunId]:
     with store_errors(store.root):
         os.makedirs(store.trash_directory, exist_ok=True)
         for run_id in runs:
-            if store.read_run(run_id).status in (Status.RUNNING, Status.PENDING):
+            stored = store.read_run(run_id)
+            is_alive = stored.status is Status.KILLED and stored.run and orphans(stored.run)
+            if is_alive or stored.status in (Status.RUNNING, Status.PENDING):
                 raise ReenactError(
                     f"run {run_id[:8]} is running", hint=f"first `reenact stop {run_id[:8]}`"
                 )

@@ -14,7 +14,7 @@ from reenact.actions.context import Context
 from reenact.actions.files import RunFile, find_file, list_files
 from reenact.actions.find import find_run
 from reenact.cli.options import as_json, complete_run, one_run
-from reenact.cli.output import print_json, print_table, show_size
+from reenact.cli.output import print_json, print_table, show_size, visible
 from reenact.errors import ReenactError
 from reenact.model.paths import text_to_path
 
@@ -56,7 +56,7 @@ def ls_command(home: str | None, /, **options: Any) -> None:
         print_table(("ROLE", "SIZE", "DIGEST", "PATH"), rows, right=(1,))
     else:
         for file in files:
-            print(file.path)
+            _print_path(file.path)
 
 
 @click.command(
@@ -159,6 +159,15 @@ def _locate(context: Context, options: dict[str, Any]) -> str:
     location = find_file(context, stored, options["path"]).location
     assert location is not None
     return location
+
+
+def _print_path(text: str) -> None:
+    """Print a path for people on a terminal, and for programs, byte for byte, elsewhere."""
+    if sys.stdout.isatty():
+        print(visible(text))
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(text_to_path(text)) + b"\n")
 
 
 def _to_json(file: RunFile) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from reenact.actions.plan import Plan, RunRequest, plan_run
 from reenact.actions.project_tree import look_at_tree
 from reenact.actions.run import Finished, start_and_watch
 from reenact.cli.options import complete_operation
-from reenact.cli.output import print_json, say, show_duration, show_value, style
+from reenact.cli.output import print_json, say, show_duration, show_value, style, visible
 from reenact.errors import UsageError
 from reenact.model.record import flag_to_json, to_json
 from reenact.model.run import Run
@@ -218,7 +218,7 @@ def _report(finished: Finished, *, quiet: bool, as_json: bool) -> None:
         sys.stdout.write(to_json({"ok": True, "run": run}).decode() + "\n")
         return
     for remark in run.warnings:
-        say(f"{style('warning', 'yellow')}: {remark.message}")
+        say(f"{style('warning', 'yellow')}: {visible(remark.message)}")
     if quiet or run.exit is None:
         return
     took = show_duration(run.duration_s)

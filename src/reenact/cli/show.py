@@ -18,6 +18,7 @@ from reenact.cli.output import (
     show_time,
     show_value,
     style,
+    visible,
 )
 from reenact.model.metrics import SAMPLED, Summary
 from reenact.model.record import flag_to_json
@@ -107,7 +108,7 @@ def _print(details: Details, *, with_packages: bool) -> None:
 
 def _line(name: str, text: str | None) -> None:
     if text:
-        print(f"{name:<12}{text.encode('utf-8', 'backslashreplace').decode()}")
+        print(f"{name:<12}{visible(text)}")
 
 
 def _heading(name: str, count: int) -> None:
@@ -155,7 +156,7 @@ def _print_files(name: str, files: Any) -> None:
     _heading(name, len(files))
     for file in files[:_MANY]:
         note = file.reason or (f"-> {file.target}" if file.target else show_size(file.size_bytes))
-        print(f"  {(file.digest or '')[:12]:<12}  {note:>10}  {file.path}")
+        print(f"  {(file.digest or '')[:12]:<12}  {note:>10}  {visible(file.path)}")
     if len(files) > _MANY:
         print(f"  and {len(files) - _MANY} more")
 

@@ -164,6 +164,10 @@ class Recorder:
         if lost_points:
             message = f"{lost_points} metric points could not be stored{reason}"
             warnings.append(Remark(code="metrics-lost", message=message))
+        ignored = sum(lines.ignored_names for lines in self._lines.values())
+        if ignored:
+            message = f"{ignored} numbers in the output had new names beyond the limit: not kept"
+            warnings.append(Remark(code="metrics-ignored", message=message))
         warnings += [Remark(code="recording", message=message) for message in self._failures]
         if self._file.rejected:
             count = self._file.rejected_count

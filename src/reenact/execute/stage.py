@@ -26,7 +26,7 @@ import stat
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from reenact.errors import Damaged, NotFound
+from reenact.errors import CannotRun, Damaged, NotFound
 from reenact.model.identity import Digest
 from reenact.model.paths import text_to_path
 from reenact.snapshot.rules import CODE, suffix
@@ -175,11 +175,12 @@ def make_stage(
         except FileExistsError:
             continue
         stage.directories.append(directory)
+    for path, content in rewritten.items():
+        _copy_rewritten(stage, path, content)
     for file in tree.sources:
-        new = rewritten.get(file.path)
-        if new is not None:
-            _copy(stage, file, new, time_of_content(digest_bytes(new)))
-        elif pool is None:
+        if file.path in rewritten:
+            continue
+        if pool is None:
             _link(stage, file.path, file.size, file.mtime_ns, f"{project}/{file.path}")
         elif suffix(file.path) not in CODE or not _share(stage, file, pool):
             _copy(stage, file, pool.content(file), file.mtime_ns)
@@ -283,6 +284,22 @@ def _share(stage: Stage, file: SourceFile, pool: SourcePool) -> bool:
         return False
     stage.copies[file.path] = (status.st_size, status.st_mtime_ns, status.st_ino)
     return True
+
+
+def _copy_rewritten(stage: Stage, path: str, content: bytes) -> None:
+    """Put a file in which literals were replaced where it belongs, be it a link in the project."""
+    at = f"{stage.run}/{path}"
+    mode = stat.S_IMODE(os.stat(f"{stage.project}/{path}").st_mode)
+    mtime_ns = time_of_content(digest_bytes(content))
+    try:
+        remove_if_there(at)
+        status = _write_copy(at, content, mode, mtime_ns)
+    except (FileExistsError, FileNotFoundError, NotADirectoryError):
+        raise CannotRun(
+            f"`{path}` cannot be given other values: it lies behind a link to a directory",
+            hint="name the script by its own path",
+        ) from None
+    stage.copies[path] = (status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def _copy(stage: Stage, file: SourceFile, content: bytes, mtime_ns: int) -> None:

@@ -22,6 +22,8 @@ METRICS_FILE = "metrics.lines"
 """The file in `.reenact/` that `$REENACT_METRICS` names."""
 PROCESSES_FILE = "processes"
 READS_FILE = "reads"
+RESERVE_FILE = "reserve"
+"""It only takes up the room that the last version of the record will need."""
 MANY_PROCESSES = 200
 """More than these are not listed one by one in a record."""
 

@@ -40,7 +40,7 @@ def resolve_flags(
     """
     given: dict[str, FlagValue] = {}
     for name, setting in settings.items():
-        flag = flags.find(name)
+        flag = flags.find(name) or _of_subcommand(flags, name, settings)
         key = name if flag is None else flag.name
         if key in given:
             raise UsageError(f"flag `{key}` is set twice")
@@ -51,6 +51,18 @@ def resolve_flags(
         else:
             raise _unknown(flags, name, operation)
     return given, _with_defaults(flags, given)
+
+
+def _of_subcommand(
+    flags: FlagSet, name: str, settings: Mapping[str, str | FlagValue]
+) -> Flag | None:
+    """Return the flag `train.lr` for `lr` where `train` is the subcommand that was chosen."""
+    chosen = {settings.get(f.name) for f in flags.flags if isinstance(f.binding, Subcommand)}
+    for subcommand in chosen:
+        flag = flags.find(f"{subcommand}.{name}") if isinstance(subcommand, str) else None
+        if flag is not None:
+            return flag
+    return None
 
 
 def _read(flag: Flag, setting: str | FlagValue, *, force: bool) -> FlagValue:
@@ -84,10 +96,10 @@ def _hint(flags: FlagSet, name: str) -> str:
         if _says_no(flag, name):
             return f"did you mean `{flag.name}=no`? flags are: {_listed(names)}"
     spellings = {alias: flag.name for flag in flags.flags for alias in (flag.name, *flag.aliases)}
-    close = nearest(name, spellings)
+    close = nearest(name, spellings) or next((n for n in names if n.endswith(f".{name}")), None)
     if close is None:
         return f"flags are: {_listed(names)}"
-    return f"did you mean `{spellings[close]}`? flags are: {_listed(names)}"
+    return f"did you mean `{spellings.get(close, close)}`? flags are: {_listed(names)}"
 
 
 def _listed(names: list[str]) -> str:

@@ -102,11 +102,17 @@ class _Walk:
     """One pass over a project's directories."""
 
     def __init__(
-        self, root: str, listed: frozenset[str] | None, cache: _CacheFile, blobs: Blobs | None
+        self,
+        root: str,
+        listed: frozenset[str] | None,
+        scripts: frozenset[str],
+        cache: _CacheFile,
+        blobs: Blobs | None,
     ) -> None:
         self.root = root
         self.listed = listed
-        self.source_directories = _parents(listed) if listed is not None else None
+        self.scripts = scripts
+        self.source_directories = _source_directories(listed or frozenset(), scripts)
         self.repositories = tuple(p for p in listed or () if p.endswith("/"))
         self.known = cache.files
         self.blobs = blobs
@@ -163,7 +169,7 @@ class _Walk:
 
     def _is_mere_data(self, path: str) -> bool:
         """Tell whether a directory has so many files, and none of them source, as to be one link."""
-        if self.source_directories is not None and path in self.source_directories:
+        if path in self.source_directories:
             return False
         is_judged_by_name = self._is_judged_by_name(f"{path}/")
         seen = 0
@@ -206,12 +212,14 @@ class _Walk:
 
     def file(self, path: str, name: str, status: os.stat_result) -> None:
         """Take in one file, as source or as a link."""
-        if not self._is_judged_by_name(path) and path not in (self.listed or ()):
+        is_script = path in self.scripts
+        is_candidate = is_script or self._is_judged_by_name(path) or path in (self.listed or ())
+        if not is_candidate:
             self.result.links.append((path, status.st_size, status.st_mtime_ns))
             return
         stamp = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         known = self.known.get(path)
-        if known is not None and known[0] == stamp:
+        if known is not None and known[0] == stamp and not (is_script and known[1] is None):
             digest = known[1]
             self.found[path] = known
         else:
@@ -240,7 +248,8 @@ class _Walk:
 
     def _read(self, path: str, name: str, status: os.stat_result) -> Digest | None:
         """Return the digest of a source file, which is then a blob; None for data."""
-        if status.st_size > SOURCE_LIMIT or not is_source_candidate(path, name):
+        is_fit = status.st_size <= SOURCE_LIMIT and is_source_candidate(path, name)
+        if not is_fit and path not in self.scripts:
             return None
         try:
             data = read_file(f"{self.root}/{path}")
@@ -257,6 +266,7 @@ def take_snapshot(
     listed: frozenset[str] | None,
     blobs: Blobs | None,
     cache_path: str | None,
+    scripts: frozenset[str] = frozenset(),
     only: list[str] | None = None,
 ) -> ProjectTree:
     """Look at a project's tree and keep its source.
@@ -266,6 +276,7 @@ def take_snapshot(
         listed: the files that git tracks or does not ignore; None outside git.
         blobs: where source goes; None to look only.
         cache_path: the file of stamps from the last snapshot; None to read everything.
+        scripts: files that are source whatever git, their size and their names say.
         only: paths that are taken in; everything beside them becomes a link. For a script that
             lives among things that are no project, as in a home directory.
 
@@ -273,7 +284,7 @@ def take_snapshot(
         OSError: a blob cannot be written.
     """
     cache = _load_cache(cache_path)
-    walk = _Walk(root, listed, cache, blobs)
+    walk = _Walk(root, listed, scripts, cache, blobs)
     if only is None:
         walk.directory("")
     else:
@@ -370,14 +381,18 @@ def _save_cache(path: str, cache: _CacheFile) -> None:
         pass  # Without it the next snapshot reads the files again.
 
 
-def _parents(files: frozenset[str]) -> set[str]:
-    parents: set[str] = set()
-    for path in files:
-        parent = path.rpartition("/")[0]
-        while parent and parent not in parents:
-            parents.add(parent)
+def _source_directories(listed: frozenset[str], scripts: frozenset[str]) -> set[str]:
+    """Return the directories in which there is source, and those above them."""
+    found: set[str] = set()
+    for path in (*scripts, *listed):
+        parent, _, name = path.rpartition("/")
+        # One source file decides; looking at the names of all takes as long as the scan itself.
+        if parent in found or not (path in scripts or is_source_candidate(path, name)):
+            continue
+        while parent and parent not in found:
+            found.add(parent)
             parent = parent.rpartition("/")[0]
-    return parents
+    return found
 
 
 def _leads_to_directory(entry: os.DirEntry[str]) -> bool:

@@ -75,6 +75,8 @@ class Store:
             except NotFound:
                 for directory in (self.runs_directory, self.blobs.root, self.cache_directory):
                     os.makedirs(directory, exist_ok=True)
+                # A store inside a project is nobody's source.
+                write_atomically(f"{self.root}/.gitignore", b"*\n", sync=False)
                 marker = msgspec.json.encode(_Marker(format=STORE_FORMAT)) + b"\n"
                 write_atomically(f"{self.root}/{MARKER}", marker)
 

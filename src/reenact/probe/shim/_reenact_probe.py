@@ -299,8 +299,14 @@ class _Links(object):
         return status.st_nlink > 1 and os.path.lexists(self.project + path[len(self.run) :])
 
     def note_read(self, path):
-        if type(path) is str and path.endswith((".py", ".pyc")):
-            return
+        if type(path) is str and path.startswith("/"):
+            # The quick way out for everything that Python imports from elsewhere.
+            if not path.startswith((self.inside, self.named_inside)):
+                return
+            if path.endswith(".pyc"):
+                # Bytecode stands for the module it was made of.
+                directory, _, name = path.rpartition("/__pycache__/")
+                path = directory + "/" + name.partition(".")[0] + ".py"
         relative = self.within(path)
         if not relative or relative.startswith(".reenact/"):
             return
@@ -314,6 +320,9 @@ class _Links(object):
             return
         relative = self.within(path, base)
         if not relative or relative.startswith(".reenact/"):
+            return
+        if "__pycache__/" in relative:
+            # Bytecode is shared with the project, as it is between two runs of plain Python.
             return
         at, is_staged, rest = self.follow(relative, is_file)
         if not (rest or is_file) or not (is_staged or (is_file and self.is_shared(at))):
