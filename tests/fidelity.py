@@ -109,6 +109,7 @@ class World:
             env=self.env,
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             timeout=PATIENCE_S,
             check=False,
         )

@@ -434,7 +434,7 @@ sys.exit(7)
         assert done.out == ""
         assert done.complaint == [
             f"error: no space left for the store `{desk.store}`",
-            "hint: free some with `reenact purge` and `reenact gc`, or set REENACT_HOME elsewhere",
+            "hint: free some with `reenact rm`, `reenact purge` and `reenact gc`, or set REENACT_HOME elsewhere",
         ]
         assert desk.ids() == [kept]
         assert not list(desk.store.glob("runs/*.new"))

@@ -134,7 +134,7 @@ def unusable(store: str, error: OSError) -> StoreUnusable:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreUnusable(
             f"no space left for the store `{store}`",
-            hint="free some with `reenact rm`, `purge` and `gc`, or set REENACT_HOME elsewhere",
+            hint="free some with `reenact rm`, `reenact purge` and `reenact gc`, or set REENACT_HOME elsewhere",
         )
     return StoreUnusable(
         f"cannot use the store `{store}`: {reason[:1].lower()}{reason[1:]}",
