@@ -18,6 +18,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from reenact.actions.context import Context
+from reenact.execute.metric_text import TERMINAL_ESCAPES
 from reenact.model.metrics import SAMPLED, Point, Summarizer, Summary
 from reenact.model.run import Status
 from reenact.store.metric_log import MetricLog
@@ -28,7 +29,6 @@ ASCII = "_.:-=+*#"
 
 _BUCKETS = 512
 _TAIL_BYTES = 1 << 14
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -209,7 +209,7 @@ class Watcher:
 
 def _as_shown(line: str) -> str:
     """Return what stands on the screen after a line with progress bars and colours in it."""
-    line = _ESCAPES.sub("", line).rstrip("\r \t")
+    line = TERMINAL_ESCAPES.sub("", line).rstrip("\r \t")
     # What follows a carriage return overwrites what stands before it.
     return _CONTROL.sub("", line.rpartition("\r")[2].expandtabs(8))
 

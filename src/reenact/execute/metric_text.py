@@ -174,7 +174,7 @@ class LineMetrics:
 
     def explain(self, line: str) -> Explanation:
         """Say what would become of each number on a line that came next; nothing is changed."""
-        text = _ESCAPES.sub("", line.rstrip("\r\n"))
+        text = TERMINAL_ESCAPES.sub("", line.rstrip("\r\n"))
         if _TRACEBACK in text or self._traceback is not None:
             return Explanation((), "a traceback")
         if _WARNING.search(text):
@@ -218,7 +218,7 @@ class LineMetrics:
             return
         text = line.decode("utf-8", "replace")
         if "\x1b" in text:
-            text = _ESCAPES.sub("", text)
+            text = TERMINAL_ESCAPES.sub("", text)
         if self._is_watchful and self._is_diagnostic(text):
             return
         if "r" in text:
@@ -606,7 +606,9 @@ _TIME_STAMP = re.compile(
     r"\[?[0-9]{2,4}[-/][0-9]{2}(?:[-/][0-9]{2})?[ T][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?Z?"
 )
 _COUNT_ONLY = re.compile(r"(?:^|[\s|])([0-9]{1,18})it \[[0-9]")
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
+TERMINAL_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])"
+)
 _TRACEBACK = "Traceback (most recent call last)"
 _WARNING = re.compile(r"\b[A-Z]\w*Warning: ")
 _LINE_END = re.compile(rb"[\n\r\b]")

@@ -34,8 +34,10 @@ def printable(text: str) -> str:
 
     Unlike a path's spelling it is for reading: nothing leads back from it.
     """
+    if text.isascii():
+        return text
     try:
-        text.encode()
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:
-        return os.fsencode(text).decode("utf-8", "backslashreplace")
-    return text
+        # A surrogate that stands for no byte: nothing that the system gave us.
+        return text.encode("utf-8", "backslashreplace").decode()

@@ -29,6 +29,7 @@ from reenact.model.environment import (
     Python,
     PythonFacts,
 )
+from reenact.model.paths import printable
 from reenact.model.record import to_json
 from reenact.model.secrets import redact, redact_text
 from reenact.store.files import read_file, write_atomically
@@ -105,7 +106,7 @@ def capture_environment(
 def relevant_variables(env: Mapping[str, str]) -> dict[str, str]:
     """Choose the variables that can change a result, sorted, secrets redacted."""
     return {
-        _text(name): _text(redact(name, env[name]))
+        printable(name): printable(redact(name, env[name]))
         for name in sorted(env)
         if name in _NAMES or (name.startswith(_PREFIXES) and not name.startswith(_OTHERS))
     }
@@ -210,12 +211,12 @@ def _read(directory: str, mtime_ns: int) -> tuple[_Scan, bool]:
         package, is_named = _read_distribution(path, name)
         is_stable &= is_named
         if package is None:
-            leftovers.append(_text(name))
+            leftovers.append(printable(name))
             continue
         other = found.get(package.name)
         if other is not None:
             older, newer = sorted((other[1], path), key=_modified_ns)
-            leftovers.append(_text(os.path.basename(older)))
+            leftovers.append(printable(os.path.basename(older)))
             if newer != path:
                 continue
         found[package.name] = (package, path)
@@ -247,11 +248,11 @@ def _read_distribution(path: str, name: str) -> tuple[Package | None, bool]:
 
 
 def _package(name: str, version: str, origin: Origin | None = None) -> Package | None:
-    normal = _SEPARATORS.sub("-", _text(name)).lower()
+    normal = _SEPARATORS.sub("-", printable(name)).lower()
     # pip renames what it is about to remove: `~umpy`.
     if not normal[:1].isalnum():
         return None
-    return Package(name=normal, version=_text(version), origin=origin)
+    return Package(name=normal, version=printable(version), origin=origin)
 
 
 def _from_egg_name(stem: str) -> Package | None:
@@ -273,7 +274,7 @@ def _from_egg_link(path: str, name: str) -> Package | None:
     for candidate in names:
         stem, _, kind = candidate.rpartition(".")
         if kind == "egg-info" and _SEPARATORS.sub("-", stem).lower() == wanted:
-            origin = Origin(kind=OriginKind.EDITABLE, url=f"file://{_text(source)}")
+            origin = Origin(kind=OriginKind.EDITABLE, url=f"file://{printable(source)}")
             return _from_metadata(os.path.join(source, candidate), origin)
     return None
 
@@ -367,9 +368,9 @@ def _read_conda(directory: str) -> tuple[CondaPackage, ...]:
             record = _CondaRecord(*parts)
         packages.append(
             CondaPackage(
-                name=_text(record.name),
-                version=_text(record.version),
-                build=_text(record.build),
+                name=printable(record.name),
+                version=printable(record.version),
+                build=printable(record.build),
                 channel=redact_text(record.channel) if record.channel else None,
                 url=redact_text(record.url) if record.url else None,
             )
@@ -382,10 +383,3 @@ def _modified_ns(path: str) -> int:
         return os.stat(path).st_mtime_ns
     except OSError:
         return 0
-
-
-def _text(value: str) -> str:
-    r"""Spell bytes of the operating system that are not UTF-8 as `\xNN`."""
-    if value.isascii():
-        return value
-    return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

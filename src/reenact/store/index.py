@@ -23,6 +23,7 @@ import msgspec
 from reenact.errors import NotFound
 from reenact.model.identity import RunId
 from reenact.model.metrics import Summary, summarize
+from reenact.model.paths import printable
 from reenact.model.run import Status
 from reenact.store.columns import IndexedRun, Kind, Sort, microseconds
 from reenact.store.index_rows import (
@@ -594,7 +595,7 @@ class Index:
             text += f" and {condition.text}"
             parameters += condition.parameters
         # An argument of the command line that is not UTF-8 cannot be bound; nothing equals it.
-        clean = (_printable(p) if isinstance(p, str) else p for p in parameters)
+        clean = (printable(p) if isinstance(p, str) else p for p in parameters)
         return Sql(text, tuple(clean))
 
     def _order(self, sort: Sequence[Sort]) -> tuple[Sql, str]:
@@ -704,10 +705,6 @@ def _open_status(*, is_started: bool, is_locked: bool) -> Status:
 
 
 # --- the database ---
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _marks(count: int) -> str:
