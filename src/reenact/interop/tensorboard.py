@@ -237,17 +237,6 @@ class EventDirectoryTail:
         return [inner for inner in directories if inner not in self._known]
 
 
-def find_event_files(directory: str) -> list[str]:
-    """Return the event files below a directory, sorted; links and `.reenact` are not followed."""
-    found = []
-    pending = [directory]
-    while pending:
-        directories, files = _list_events(pending.pop())
-        pending += directories
-        found += files
-    return sorted(found)
-
-
 def metric_name(directory: str, tag: str) -> str:
     """Return the name for a tag in an event file of `directory`, relative to the run's."""
     parts = [part for part in path_to_text(directory).split("/") if _is_set(part)]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from reenact.interop.tensorboard import (
     EventDirectoryTail,
     EventFileTail,
-    find_event_files,
     metric_name,
 )
 from reenact.model.metrics import Point
@@ -231,20 +230,6 @@ def test_a_bad_length_stops_and_a_bad_record_does_not(tmp_path: Path) -> None:
     assert reader.damaged == 4
     assert reader.poll() == []
     assert reader.damaged == 4
-
-
-def test_event_files_are_found_without_following_links(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    for name in (f"runs/a/{FILE}", FILE, f".reenact/{FILE}", "runs/a/model.pt"):
-        (run / name).parent.mkdir(parents=True, exist_ok=True)
-        (run / name).write_bytes(VERSION)
-    (tmp_path / "old").mkdir()
-    (tmp_path / "old" / FILE).write_bytes(VERSION)
-    (run / "linked").symlink_to(tmp_path / "old")
-    (run / f"{FILE}.linked").symlink_to(tmp_path / "old" / FILE)
-
-    assert find_event_files(str(run)) == [str(run / FILE), str(run / "runs/a" / FILE)]
-    assert find_event_files(str(tmp_path / "gone")) == []
 
 
 @pytest.mark.parametrize(
