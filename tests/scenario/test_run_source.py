@@ -238,3 +238,16 @@ def test_a_flag_of_the_chosen_subcommand_needs_no_prefix(project: Path) -> None:
 
     assert chosen == "Namespace(command='train', lr=0.4)\n"
     assert "did you mean `train.lr`?" in refused.stderr
+
+
+def test_what_a_run_in_place_reads_is_an_input_and_what_it_makes_is_not(project: Path) -> None:
+    (project / "data.csv").write_text("1,2")
+    (project / "read.py").write_text(
+        "text = open('data.csv').read()\nopen('made.txt', 'w').write(text)\nopen('made.txt').read()\n"
+    )
+
+    ok("run", "read.py", "--in-place")
+
+    found = record()
+    assert [file["path"] for file in found["inputs"]] == ["data.csv"]
+    assert [Path(file["path"]).name for file in found["outputs"]] == ["made.txt"]

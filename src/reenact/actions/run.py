@@ -380,6 +380,12 @@ class _Execution:
             inputs=read_inputs(self.record_directory, self.plan.root.path),
         )
         self._close_directory()
+        if self.stage is None:
+            # What a run in place has made itself and read again is no input.
+            made = {output.path for output in self.run.outputs}
+            root = path_to_text(self.plan.root.path)
+            inputs = tuple(f for f in self.run.inputs if f"{root}/{f.path}" not in made)
+            self.run = msgspec.structs.replace(self.run, inputs=inputs)
         self.warnings += self.recorder.warnings
         self.run = msgspec.structs.replace(self.run, warnings=tuple(self.warnings))
         return self._write_end(marker)

@@ -46,6 +46,8 @@ def start(shim):
         links = _Links(settings)
         links.watch()
         os.register_at_fork(after_in_child=links.renew_lock)
+    elif settings.project:
+        _Reads(settings).watch()
     os.register_at_fork(after_in_child=lambda: _say_hello_quietly(settings, shim))
 
 
@@ -168,6 +170,39 @@ def _resolve_to_stage(settings):
                             mapping[key] = staged(value)
                         elif isinstance(value, list):
                             mapping[key] = [staged(item) for item in value]
+
+
+class _Reads(object):
+    """Which of the project's files a run in place reads; its own modules are source, not data."""
+
+    def __init__(self, settings):
+        self.record = settings.record
+        self.inside = settings.project + "/"
+        self.seen = set()
+
+    def watch(self):
+        sys.addaudithook(self.notice)
+
+    def notice(self, event, arguments):
+        if event == "os.chdir":
+            self.seen.clear()
+        if event != "open":
+            return
+        try:
+            path, _, flags = arguments
+            if type(path) is not str or flags & _O_WRITE or path in self.seen:
+                return
+            if len(self.seen) > 100000:
+                self.seen.clear()
+            self.seen.add(path)
+            if path.endswith((".py", ".pyc")):
+                return
+            full = path if path.startswith("/") else os.path.join(os.getcwd(), path)
+            full = os.path.normpath(full)
+            if full.startswith(self.inside):
+                _append(self.record + "/reads", repr(full[len(self.inside) :]))
+        except Exception:
+            pass
 
 
 class _Links(object):
