@@ -251,3 +251,12 @@ def test_what_a_run_in_place_reads_is_an_input_and_what_it_makes_is_not(project:
     found = record()
     assert [file["path"] for file in found["inputs"]] == ["data.csv"]
     assert [Path(file["path"]).name for file in found["outputs"]] == ["made.txt"]
+
+
+def test_nothing_in_a_label_commands_the_terminal(project: Path) -> None:
+    ok("run", "train.py", "--label", "red\x1b[31m\nlabel")
+
+    listed = ok("runs")
+
+    assert "\x1b" not in listed
+    assert "red\\x1b[31m label" in listed

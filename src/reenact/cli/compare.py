@@ -24,7 +24,7 @@ from reenact.actions.compare import (
 )
 from reenact.actions.context import Context
 from reenact.cli.options import all_projects, as_json, filter_text
-from reenact.cli.output import print_json, say, show_time, show_value, style
+from reenact.cli.output import one_line, print_json, say, show_time, show_value, style
 from reenact.errors import ReenactError, UsageError
 from reenact.model.metrics import json_number
 from reenact.model.record import flag_to_json, to_json
@@ -359,7 +359,7 @@ def _print_columns(columns: Sequence[_Cells]) -> None:
     shown = 0
     for column in columns:
         # A second sign beside the colour, in a place of its own so that digits stay aligned.
-        texts = [" ".join(text.split()) for text in (column.heading, *column.texts)]
+        texts = [one_line(text) for text in (column.heading, *column.texts)]
         if column.best:
             marked = {number + 1 for number in column.best}
             texts = [text + ("*" if at in marked else " ") for at, text in enumerate(texts)]
@@ -382,7 +382,7 @@ def _print_columns(columns: Sequence[_Cells]) -> None:
 def _print_lines(rows: Sequence[Sequence[str]]) -> None:
     # Headings too: which columns there are depends on the runs.
     for row in rows:
-        print("\t".join(" ".join(cell.split()) for cell in row))
+        print("\t".join(map(one_line, row)))
 
 
 def _write_csv(rows: Sequence[Sequence[str]], path: str) -> None:

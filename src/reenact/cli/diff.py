@@ -23,7 +23,16 @@ from reenact.actions.context import Context
 from reenact.actions.diff import diff_runs, diff_working, find_pair
 from reenact.actions.find import find_run
 from reenact.cli.options import as_json
-from reenact.cli.output import print_json, say, show_size, show_time, show_value, style, uses_colour
+from reenact.cli.output import (
+    one_line,
+    print_json,
+    say,
+    show_size,
+    show_time,
+    show_value,
+    style,
+    uses_colour,
+)
 from reenact.errors import EXIT_DIFFERS, EXIT_OK, EXIT_PARTLY, UsageError
 from reenact.model.flags import FlagValue
 from reenact.model.metrics import Summary
@@ -183,7 +192,7 @@ def _show_side(letter: str, stored: StoredRun) -> None:
 
 
 def _print_cells(*cells: str) -> None:
-    print("\t".join(" ".join(cell.split()) for cell in cells))
+    print("\t".join(map(one_line, cells)))
 
 
 def _show_on_terminal(name: str, lines: list[_Line]) -> None:

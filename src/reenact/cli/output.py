@@ -60,15 +60,17 @@ def print_table(
     out = sys.stdout
     if not out.isatty():
         for row in rows:
-            print("\t".join(" ".join(cell.split()) for cell in row))
+            print("\t".join(map(one_line, row)))
         return
     import shutil
 
     width = shutil.get_terminal_size().columns
-    widths = [max(len(_flat(row[at])) for row in (headings, *rows)) for at in range(len(headings))]
+    widths = [
+        max(len(one_line(row[at])) for row in (headings, *rows)) for at in range(len(headings))
+    ]
     for number, row in enumerate((headings, *rows)):
         cells = [
-            _flat(cell).rjust(w) if at in right else _flat(cell).ljust(w)
+            one_line(cell).rjust(w) if at in right else one_line(cell).ljust(w)
             for at, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
         line = "  ".join(cells).rstrip()
@@ -77,7 +79,8 @@ def print_table(
         print(style(line, "bold", stream=out) if number == 0 else line)
 
 
-def _flat(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return a text as one cell of a table: blanks for line ends, nothing that commands a terminal."""
     return visible(" ".join(text.split()))
 
 
