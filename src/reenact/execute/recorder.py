@@ -168,10 +168,6 @@ class Recorder:
         if ignored:
             message = f"{ignored} numbers in the output had new names beyond the limit: not kept"
             warnings.append(Remark(code="metrics-ignored", message=message))
-        long = sum(lines.ignored_lines for lines in self._lines.values())
-        if long:
-            message = f"{long} lines of output were too long to be searched for metrics"
-            warnings.append(Remark(code="metrics-ignored", message=message))
         warnings += [Remark(code="recording", message=message) for message in self._failures]
         if self._file.rejected:
             count = self._file.rejected_count
