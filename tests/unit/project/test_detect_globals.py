@@ -57,7 +57,9 @@ def test_literals_are_flags(project: Project, line: str, default: object, kind: 
         "_x = 1",
         "__version__ = '1'",
         "x = y = 1",
-        "x, y = 1, 2",
+        "x, y = f()",
+        "x, *y = 1, 2",
+        "x, y = 1, 2\ny = 3\nx = 4",
         "x = []",
         "x = {}",
         "x = print",
@@ -111,6 +113,12 @@ def test_what_does_not_bind_the_name_again_does_no_harm(project: Project, source
     assert found(project, source + "\n")["x"] == 1
 
 
+def test_names_that_are_assigned_together_are_flags_of_their_own(project: Project) -> None:
+    source = "lr, epochs = 0.1, 10\n[name, size] = ['u', (1, 2)]\n"
+
+    assert found(project, source) == {"lr": 0.1, "epochs": 10, "name": "u", "size": [1, 2]}
+
+
 def test_members_of_dicts_and_namespaces_are_flags(project: Project) -> None:
     source = """
 from types import SimpleNamespace
@@ -140,13 +148,14 @@ def test_settings_in_capitals_are_flags(project: Project) -> None:
 def test_values_that_the_script_sets_arrive(project: Project) -> None:
     source = (
         "import json\nlr = 0.1\nlayers = (1, 2)\nopt = dict(name='sgd', k=1)\n"
+        "rate, count = 0.5, 2\n"
         "if __name__ == '__main__':\n    epochs = 3\n"
-        "    print(json.dumps([lr, isinstance(layers, tuple), layers, opt, epochs]))\n"
+        "    print(json.dumps([lr, isinstance(layers, tuple), layers, opt, epochs, rate, count]))\n"
     )
-    new = project.rewritten(source, "lr=1e-4", "layers=3", "opt.name=adam", "epochs=5")
+    new = project.rewritten(source, "lr=1e-4", "layers=3", "opt.name=adam", "epochs=5", "count=9")
     project.write("train.py", new)
 
-    assert project.run() == [1e-4, True, [3], {"name": "adam", "k": 1}, 5]
+    assert project.run() == [1e-4, True, [3], {"name": "adam", "k": 1}, 5, 0.5, 9]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Flags that are literals assigned at module level: `lr = 0.1`, `config = dict(lr=0.1)`.
+"""Flags that are literals assigned at module level: `lr = 0.1`, `a, b = 1, 2`, `c = dict(lr=0.1)`.
 
 A name is a flag if its first assignment at module level (or directly under `if __name__ ==
 "__main__":`) is a literal and nothing else at module level binds it. Assignments inside functions
@@ -41,21 +41,37 @@ def _assignments(
 ) -> Iterator[tuple[str, ast.expr, ast.stmt]]:
     """Yield the first assignment of each name, in order."""
     for node in body:
-        if isinstance(node, ast.Assign):
-            if len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-                name, value = node.targets[0].id, node.value
-            else:
-                continue
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-            name, value = node.target.id, node.value
-        elif isinstance(node, ast.If) and not inside_main and _is_main_test(node.test):
+        if isinstance(node, ast.If) and not inside_main and _is_main_test(node.test):
             yield from _assignments(node.body, seen, inside_main=True)
             continue
-        else:
+        pairs = _pairs(node)
+        names = [name for name, _ in pairs]
+        # `a, b = 1, 2` binds all of its names at once: it is the first of all of them or of none.
+        if not seen.isdisjoint(names) or len(set(names)) < len(names):
             continue
-        if name not in seen and not name.startswith("_"):
-            seen.add(name)
-            yield name, value, node
+        seen.update(names)
+        for name, value in pairs:
+            if not name.startswith("_"):
+                yield name, value, node
+
+
+def _pairs(node: ast.stmt) -> list[tuple[str, ast.expr]]:
+    """Return the names that a statement assigns, each with the source of its value."""
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+        return [(node.target.id, node.value)]
+    if not isinstance(node, ast.Assign) or len(node.targets) != 1:
+        return []
+    target, value = node.targets[0], node.value
+    if isinstance(target, ast.Name):
+        return [(target.id, value)]
+    if not isinstance(target, ast.Tuple | ast.List) or not isinstance(value, ast.Tuple | ast.List):
+        return []
+    names = [name.id for name in target.elts if isinstance(name, ast.Name)]
+    if len(names) != len(target.elts) or len(names) != len(value.elts):
+        return []
+    if any(isinstance(element, ast.Starred) for element in value.elts):
+        return []
+    return list(zip(names, value.elts, strict=True))
 
 
 def _is_main_test(test: ast.expr) -> bool:
