@@ -477,7 +477,8 @@ class TestTrash:
         desk.ok("stop", desk.ids()[0])
         run.communicate()
 
-        assert run.returncode == 130
+        # A Python that is interrupted while it starts ends with 1.
+        assert run.returncode in (1, 130)
         assert desk.status(desk.ids()[0]) == "terminated"
 
     def test_a_damaged_run_can_be_thrown_away(self, desk: Desk) -> None:

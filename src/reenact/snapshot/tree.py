@@ -33,6 +33,8 @@ TREE_FORMAT = 1
 _LOOK_AT_MOST = 50_000
 """So many files are looked at for source among them before a directory counts as mere data."""
 
+_LOOKED_AT = 5000
+"""Up to so many files it is made sure that their blobs are there: two milliseconds for a thousand."""
 _CLOCK_STEP_NS = 20_000_000
 """File systems stamp times in steps of up to 10 ms; twice that is safe."""
 
@@ -292,6 +294,8 @@ def take_snapshot(
     result = walk.result
     result.sources.sort()
     result.source_links.sort()
+    if blobs is not None and len(result.sources) <= _LOOKED_AT:
+        _put_back(root, result.sources, blobs)
     is_same = not walk.changed and len(walk.found) == len(cache.files) and only is None
     if is_same and cache.tree is not None and (blobs is None or blobs.has(cache.tree)):
         return result._replace(tree=cache.tree)
@@ -328,6 +332,18 @@ def read_tree(blobs: Blobs, digest: Digest) -> SourceTree:
             hint="install the version of Reenact that wrote it, or a later one",
         )
     return tree
+
+
+def _put_back(root: str, sources: list[SourceFile], blobs: Blobs) -> None:
+    """Put blobs again that the store has lost since they were put for an unchanged file."""
+    for file in sources:
+        if not blobs.has(file.digest, file.size):
+            try:
+                data = read_file(f"{root}/{file.path}")
+            except OSError:
+                continue
+            if digest_bytes(data) == file.digest:
+                blobs.put(data)
 
 
 def _take_only(walk: _Walk, relative: str, wanted: frozenset[str]) -> None:

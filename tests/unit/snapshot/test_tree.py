@@ -614,3 +614,19 @@ class TestReading:
     def test_a_tree_that_is_not_there_is_not_found(self, project: Project) -> None:
         with pytest.raises(NotFound):
             read_tree(project.blobs, Digest("0" * 64))
+
+
+def test_a_blob_that_the_store_lost_is_put_again_for_an_unchanged_file(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "train.py").write_text("x = 1\n")
+    os.utime(root / "train.py", (1_600_000_000, 1_600_000_000))
+    blobs = Blobs(str(tmp_path / "blobs"))
+    cache = str(tmp_path / "cache" / "tree")
+    first = take_snapshot(str(root), listed=None, blobs=blobs, cache_path=cache)
+    blobs.remove(first.sources[0].digest)
+
+    again = take_snapshot(str(root), listed=None, blobs=blobs, cache_path=cache)
+
+    assert again.tree == first.tree
+    assert blobs.get(first.sources[0].digest) == b"x = 1\n"
