@@ -31,12 +31,19 @@ from reenact.execute.testimony import (
     read_inputs,
     usage_of_children,
 )
+from reenact.model.environment import PythonFacts
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import path_to_text, printable
-from reenact.model.record import to_json
+from reenact.model.record import encode_notes, encode_run, to_json
 from reenact.model.run import Notes, Remark, Run, Source
 from reenact.snapshot.tree import ProjectTree
-from reenact.store.files import delete_tree, read_file, remove_if_there, store_errors
+from reenact.store.files import (
+    delete_tree,
+    read_file,
+    remove_if_there,
+    store_errors,
+    write_atomically,
+)
 from reenact.store.lock import Lock
 from reenact.store.metric_log import read_points
 from reenact.store.store import RECORD_DIRECTORY, STOP_MARKER, Store
@@ -211,9 +218,6 @@ class _Execution:
 
     def _publish(self) -> None:
         """Make the run visible: its directory appears with its record in it."""
-        from reenact.model.record import encode_notes, encode_run
-        from reenact.store.files import write_atomically
-
         beside = f"{self.directory}.new"
         path = f"{beside}/{RECORD_DIRECTORY}"
         write_atomically(f"{path}/run.json", encode_run(self.run), sync=False)
@@ -321,6 +325,7 @@ class _Execution:
         if self.former is not None:
             if self.stage is not None and self.tree is not None:
                 close_stage(self.stage, self.tree, self.pool)
+            remove_if_there(f"{self.record_directory}/{RESERVE_FILE}")
             self._write_former()
             self._lock.release(remove=True)
             return
@@ -351,8 +356,9 @@ class _Execution:
         if not self._described and now_s >= self._describe_at:
             # No interpreter may have said anything yet: it is slow, or started later by another.
             self._describe_at = now_s + _AGAIN_S
-            if python_facts(read_hellos(self.record_directory)) is not None:
-                self._describe()
+            facts = python_facts(read_hellos(self.record_directory))
+            if facts is not None:
+                self._describe(facts)
 
     def finish(self) -> Finished:
         """Watch until the end, then write the final record."""
@@ -362,9 +368,9 @@ class _Execution:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = self.child.watch(self, stop_asked=lambda: os.path.exists(marker))
         self.recorder.finish(was_cut_short=ended.signal is not None)
-        if not self._described:
-            self._describe()
         hellos = read_hellos(self.record_directory)
+        if not self._described:
+            self._describe(python_facts(hellos))
         if ended.requested is not None:
             self._warn_of_survivors()
         if len(found := installations(hellos)) > 1:
@@ -380,12 +386,6 @@ class _Execution:
             inputs=read_inputs(self.record_directory, self.plan.root.path),
         )
         self._close_directory()
-        if self.stage is None:
-            # What a run in place has made itself and read again is no input.
-            made = {output.path for output in self.run.outputs}
-            root = path_to_text(self.plan.root.path)
-            inputs = tuple(f for f in self.run.inputs if f"{root}/{f.path}" not in made)
-            self.run = msgspec.structs.replace(self.run, inputs=inputs)
         self.warnings += self.recorder.warnings
         self.run = msgspec.structs.replace(self.run, warnings=tuple(self.warnings))
         return self._write_end(marker)
@@ -476,18 +476,20 @@ class _Execution:
         after.update({path: (size, mtime_ns) for path, size, mtime_ns in now.links})
         changed = sorted(path for path, stamp in after.items() if before.get(path) != stamp)
         outputs = [describe_output(root, path, absolute=True) for path in changed]
-        self.run = msgspec.structs.replace(self.run, outputs=tuple(outputs))
+        # What the run has made itself and read again is no input.
+        made = set(map(path_to_text, changed))
+        inputs = tuple(file for file in self.run.inputs if file.path not in made)
+        self.run = msgspec.structs.replace(self.run, outputs=tuple(outputs), inputs=inputs)
 
     # --- facts ---
 
-    def _describe(self) -> None:
+    def _describe(self, facts: PythonFacts | None) -> None:
         """Describe interpreter, packages and machine: a blob each, shared by all runs."""
         self._described = True
         from reenact.snapshot.environment import capture_environment
         from reenact.snapshot.machine import capture_machine
 
         cache = self.store.cache_directory
-        facts = python_facts(read_hellos(self.record_directory))
         try:
             environment = capture_environment(facts, self._user_environment(), cache=cache)
             machine = capture_machine(cache=cache)

@@ -3,35 +3,20 @@ from __future__ import annotations
 import errno
 import math
 import os
-import resource
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from limits import files_up_to
 from reenact.execute.recorder import METRICS_FILE, Recorder
 from reenact.model.metrics import Point, summarize
 from reenact.store.metric_log import MetricLog, read_points
 from reenact.store.output_log import STDERR, STDOUT, read_output
 
 NOW = 10**18
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Let the system refuse to write files beyond a size, as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, former)
 
 
 def begin(directory: Path, *exclude: str) -> Recorder:

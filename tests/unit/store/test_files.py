@@ -2,16 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from limits import files_up_to
 from reenact.errors import StoreUnusable
 from reenact.store.files import (
     delete_tree,
@@ -24,19 +22,6 @@ from reenact.store.files import (
     write_atomically,
 )
 from refusals import as_ordinary_user
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """Let the system refuse to write files beyond a size, as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, former)
 
 
 @pytest.mark.parametrize("sync", [True, False])

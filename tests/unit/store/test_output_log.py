@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limits import files_up_to
 from reenact.store.output_log import (
     STDERR,
     STDOUT,
@@ -48,18 +45,6 @@ def read(directory: Path, start: int = 0) -> list[Piece]:
 
 def text(pieces: list[Piece]) -> bytes:
     return b"".join(piece.data for piece in pieces)
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    former = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, former)
 
 
 @given(PIECES)
