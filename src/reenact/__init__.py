@@ -1,8 +1,16 @@
 """Reenact: run it again, get the same result, and prove it.
 
+In a script that runs under `reenact run`, or within `with reenact.start():`
+
 ```python
 import reenact
 
+reenact.log(loss=0.1, step=3)
+```
+
+and to run and look at runs
+
+```python
 run = reenact.run("train.py", lr=0.1)
 best = reenact.runs("op = train.py and acc > 0.9", sort="-acc")[0]
 best.flags["lr"], best.metrics["acc"].last, best.directory
@@ -14,22 +22,64 @@ Importing this costs next to nothing: what it offers is loaded when it is used.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from reenact.actions.api import Metric, Run, Runs, get, run, runs
 
 __version__ = "0.1.0"
 
-__all__ = ["Metric", "Run", "Runs", "__version__", "get", "run", "runs"]
+__all__ = [
+    "Metric",
+    "Run",
+    "Runs",
+    "__version__",
+    "get",
+    "log",
+    "log_audio",
+    "log_figure",
+    "log_histogram",
+    "log_image",
+    "log_images",
+    "log_output",
+    "log_params",
+    "log_table",
+    "log_text",
+    "run",
+    "runs",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name.startswith("log") and name in __all__:
+        # Of these the probe knows everything; inside a run it is there without this package, too.
+        found = getattr(_probe(), name)
+    elif name in __all__:
         from reenact.actions import api
 
-        return getattr(api, name)
-    raise AttributeError(f"module `reenact` has no attribute `{name}`")
+        found = getattr(api, name)
+    else:
+        raise AttributeError(f"module `reenact` has no attribute `{name}`")
+    globals()[name] = found
+    return found
+
+
+def _probe() -> Any:
+    """Return the probe's functions for scripts: those of the probe that is at work here, if any."""
+    import sys
+
+    if "_reenact" not in sys.modules:
+        # It has its own name: inside a run it was there before this package, or without it.
+        shim = __path__[0] + "/probe/shim"
+        sys.path.insert(0, shim)
+        try:
+            import _reenact.api
+        finally:
+            sys.path.remove(shim)
+    import _reenact.api
+
+    return _reenact.api
 
 
 def __dir__() -> list[str]:

@@ -92,7 +92,7 @@ def test_any_python_runs_with_it(tmp_path: Path, python: str) -> None:
         "train.py": """
             import sys
             lr = 0.1
-            assert "_reenact_probe" in sys.modules
+            assert "_reenact.start" in sys.modules
             open("data/a.csv", "a").write("more")
             print(lr, sys.version_info[:2])
         """,

@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 import msgspec
 
 from reenact.errors import ReenactError
+from reenact.execute.journals import PROBE_DIRECTORY, JournalTail
 from reenact.execute.metric_file import MetricFileTail
 from reenact.execute.metric_text import LineMetrics
 from reenact.execute.recorder import (
     SOURCE_FILE,
     SOURCE_OUTPUT,
     names_never_metrics,
-    source_of_events,
 )
 from reenact.execute.stage import sweep_abandoned
 from reenact.execute.testimony import (
@@ -32,13 +32,14 @@ from reenact.execute.testimony import (
     read_hellos,
     read_inputs,
 )
+from reenact.execute.told import collect, with_roles
 from reenact.interop.tensorboard import EventDirectoryTail
 from reenact.model.metrics import Point, summarize
 from reenact.model.paths import text_to_path
 from reenact.model.record import decode_run
 from reenact.model.run import File, Remark, Run, Status
 from reenact.snapshot.tree import SourceTree, read_tree
-from reenact.store.files import read_file, remove_if_there
+from reenact.store.files import delete_tree, read_file, remove_if_there
 from reenact.store.index import Index
 from reenact.store.lock import Lock, SharedLock
 from reenact.store.metric_log import MetricLog, MetricWriter, read_points
@@ -79,23 +80,30 @@ def recover(store: Store, stored: StoredRun) -> StoredRun:
 def _close(store: Store, run: Run, directory: str) -> None:
     record_directory = f"{directory}/{RECORD_DIRECTORY}"
     ended = _last_sign_of_life(record_directory)
-    _catch_up_metrics(run, directory)
+    journals = JournalTail(record_directory)
+    _catch_up_metrics(run, directory, journals)
+    told = collect(journals.events, directory)
     outputs = () if run.in_place else _outputs(store, run, directory)
     remark = Remark(code="killed", message="the supervisor was killed; the end is not known")
     closed = msgspec.structs.replace(
         run,
         ended=ended,
-        outputs=outputs,
+        outputs=with_roles(outputs, directory, told.roles),
+        params=told.params,
+        models=told.models,
+        datasets=told.datasets,
+        captures=told.captures,
         inputs=read_inputs(record_directory, text_to_path(run.project.root)),
         processes=processes(read_hellos(record_directory)),
         metrics=summarize(read_points(record_directory)),
-        warnings=(*run.warnings, remark),
+        warnings=(*run.warnings, remark, *told.remarks),
     )
     store.write_run(closed)
     # Nobody but the run's supervisor, which is dead, has begun a record there.
     halves = [n for n in os.listdir(record_directory) if re.fullmatch(r"run\.json\..*\.tmp", n)]
     for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE, RESERVE_FILE, "stop", *halves):
         remove_if_there(f"{record_directory}/{name}")
+    delete_tree(f"{record_directory}/{PROBE_DIRECTORY}")
 
 
 def _is_still_open(store: Store, run: Run) -> bool:
@@ -130,7 +138,7 @@ def _last_sign_of_life(directory: str) -> datetime:
     return datetime.fromtimestamp(max(times), UTC)
 
 
-def _catch_up_metrics(run: Run, directory: str) -> None:
+def _catch_up_metrics(run: Run, directory: str, journals: JournalTail) -> None:
     """Store the points that had been reported and not yet stored when the supervisor died.
 
     Every source is read again from its start; what is stored of it already is left out.
@@ -156,10 +164,11 @@ def _catch_up_metrics(run: Run, directory: str) -> None:
     writer.append(printed[stored[SOURCE_OUTPUT] :], SOURCE_OUTPUT)
     from_file = MetricFileTail(f"{record_directory}/{METRICS_FILE}").poll()
     writer.append(from_file[stored[SOURCE_FILE] :], SOURCE_FILE)
+    for told in journals.finish():
+        writer.append(told.points[stored[told.source] :], told.source)
     if not run.in_place:
         for events in EventDirectoryTail(directory).finish():
-            source = source_of_events(events.path)
-            writer.append(events.points[stored[source] :], source)
+            writer.append(events.points[stored[events.source] :], events.source)
     writer.close()
 
 

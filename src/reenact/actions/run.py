@@ -16,6 +16,7 @@ from reenact.actions.context import Context
 from reenact.actions.plan import Plan
 from reenact.actions.project_tree import look_at_tree
 from reenact.errors import CannotRun, ReenactError, StoreUnusable
+from reenact.execute.journals import PROBE_DIRECTORY, JournalTail
 from reenact.execute.stage import SourcePool, Stage, close_stage, make_stage
 from reenact.execute.supervise import Child, Command
 from reenact.execute.testimony import (
@@ -31,6 +32,7 @@ from reenact.execute.testimony import (
     read_inputs,
     usage_of_children,
 )
+from reenact.execute.told import Told, collect, with_roles
 from reenact.model.environment import PythonFacts
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import path_to_text, printable
@@ -124,6 +126,7 @@ class _Execution:
         self.pool: SourcePool | None = None
         self.child: Child | None = None
         self.recorder: Recorder | None = None
+        self.journals = JournalTail(self.record_directory)
         self._is_published = False
         self._described = False
         self._describe_at = 0.0
@@ -285,7 +288,7 @@ class _Execution:
         return Recorder(
             self.record_directory,
             exclude=names_never_metrics(self.run),
-            sources=[EventDirectoryTail(self._base(), since_ns=started_ns)],
+            sources=[self.journals, EventDirectoryTail(self._base(), since_ns=started_ns)],
         )
 
     def _base(self) -> str:
@@ -371,6 +374,7 @@ class _Execution:
         hellos = read_hellos(self.record_directory)
         if not self._described:
             self._describe(python_facts(hellos))
+        told = collect(self.journals.events, self.directory, self.plan.secrets)
         if ended.requested is not None:
             self._warn_of_survivors()
         if len(found := installations(hellos)) > 1:
@@ -384,9 +388,16 @@ class _Execution:
             metrics=self._summaries(),
             processes=processes(hellos, self.plan.secrets),
             inputs=read_inputs(self.record_directory, self.plan.root.path),
+            params=told.params,
+            models=told.models,
+            datasets=told.datasets,
+            captures=told.captures,
         )
-        self._close_directory()
-        self.warnings += self.recorder.warnings
+        self._close_directory(told)
+        self.warnings += [*self.recorder.warnings, *told.remarks]
+        if self.journals.lost:
+            message = f"{self.journals.lost} points that the script reported found no room"
+            self._warn("metrics-lost", message)
         self.run = msgspec.structs.replace(self.run, warnings=tuple(self.warnings))
         return self._write_end(marker)
 
@@ -441,6 +452,7 @@ class _Execution:
     def _remove_testimony(self) -> None:
         for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE):
             remove_if_there(f"{self.record_directory}/{name}")
+        delete_tree(f"{self.record_directory}/{PROBE_DIRECTORY}")
 
     def _summaries(self) -> dict[str, Any]:
         assert self.recorder is not None
@@ -450,7 +462,7 @@ class _Execution:
 
         return summarize(read_points(self.record_directory))
 
-    def _close_directory(self) -> None:
+    def _close_directory(self, told: Told) -> None:
         if self.stage is None:
             if self.tree is not None:
                 self._find_outputs_in_place()
@@ -464,7 +476,8 @@ class _Execution:
                 "written-through",
                 f"project files changed while the run was linked to them: {names}",
             )
-        self.run = msgspec.structs.replace(self.run, outputs=tuple(outputs))
+        named = with_roles(outputs, self.directory, told.roles)
+        self.run = msgspec.structs.replace(self.run, outputs=named)
 
     def _find_outputs_in_place(self) -> None:
         assert self.tree is not None

@@ -37,17 +37,12 @@ def names_never_metrics(run: Run) -> frozenset[str]:
     return frozenset(run.given if run.operation.flags_kind == "globals" else run.flags)
 
 
-def source_of_events(path: str) -> str:
-    """Name an event file as the source of points."""
-    return f"events:{path}"
-
-
 class Batch(Protocol):
     """Points that came from one place."""
 
     @property
-    def path(self) -> str:
-        """Which place: an event file's path in the run directory."""
+    def source(self) -> str:
+        """Which place, as `metrics.names` says it: `events:runs/events.out.tfevents.1`."""
 
     @property
     def points(self) -> list[Point]:
@@ -133,7 +128,7 @@ class Recorder:
                 self._keep(lines.finish(time.time_ns()), SOURCE_OUTPUT)
             self._take_from_file(self._file.finish)
         for source in self._sources:
-            self._keep_batches(self._ask("event files", source.finish) or ())
+            self._keep_batches(self._ask("metrics", source.finish) or ())
         if self._sampler is not None:
             self._sampler.close()
         for name, writer in (("output", self._output), ("metrics", self._points)):
@@ -182,7 +177,7 @@ class Recorder:
     def _poll(self) -> None:
         self._take_from_file(self._file.poll)
         for source in self._sources:
-            self._keep_batches(self._ask("event files", source.poll) or ())
+            self._keep_batches(self._ask("metrics", source.poll) or ())
 
     def _ask(self, what: str, question: Callable[[], _Answer]) -> _Answer | None:
         """Ask a part of ours that must not end the run when it is wrong; say so in the record."""
@@ -196,7 +191,7 @@ class Recorder:
 
     def _keep_batches(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
-            self._keep(batch.points, source_of_events(batch.path))
+            self._keep(batch.points, batch.source)
 
     def _take_from_file(self, read: Callable[[], list[Point]]) -> None:
         try:

@@ -148,6 +148,11 @@ class Events(NamedTuple):
     path: str
     points: list[Point]
 
+    @property
+    def source(self) -> str:
+        """What `metrics.names` calls it."""
+        return f"events:{self.path}"
+
 
 class EventDirectoryTail:
     """Return the points that were added to any event file below a run directory.

@@ -31,9 +31,11 @@ class _Version(msgspec.Struct):
 
 def encode_run(run: Run) -> bytes:
     """Return the content of `run.json`: one JSON object, indented, ending in a newline."""
-    if run.flags:
+    if run.flags or run.params:
         run = msgspec.structs.replace(
-            run, flags={name: flag_to_json(value) for name, value in run.flags.items()}
+            run,
+            flags={name: flag_to_json(value) for name, value in run.flags.items()},
+            params={name: flag_to_json(value) for name, value in run.params.items()},
         )
     return msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n"
 
@@ -59,9 +61,11 @@ def decode_run(data: bytes, *, where: str) -> Run:
         raise Damaged(
             f"{where} is damaged: {error}", hint="`reenact fsck` lists what is wrong in the store"
         ) from None
-    if any(isinstance(value, dict | list) for value in run.flags.values()):
+    values = (*run.flags.values(), *run.params.values())
+    if any(isinstance(value, dict | list) for value in values):
         flags = {name: flag_from_json(value) for name, value in run.flags.items()}
-        run = msgspec.structs.replace(run, flags=flags)
+        params = {name: flag_from_json(value) for name, value in run.params.items()}
+        run = msgspec.structs.replace(run, flags=flags, params=params)
     return run
 
 

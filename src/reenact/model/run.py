@@ -98,6 +98,9 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         digest: of its content, None where it could not be read; `reason` then says why.
         mtime_ns: when it was last modified, for inputs.
         target: where a symbolic link points, for an output that is one.
+        role: what an output is, where the script or its framework said so: `figure`, `model`,
+            `table`, `image`, `audio`, `text`, `histogram`, `notebook`.
+        title: what the script calls it.
     """
 
     path: str
@@ -106,6 +109,61 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mtime_ns: int | None = None
     target: str | None = None
     reason: str | None = None
+    role: str | None = None
+    title: str | None = None
+
+
+class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that was trained in a run.
+
+    Attributes:
+        name: of it in this run; its params are called `<name>.<param>`.
+        type: the class, with its module.
+        framework: what knows it: `sklearn`, `keras`.
+        version: of the framework.
+        signature: what goes in and comes out, as far as it was seen: name -> shape and type.
+        summary: the framework's own description, such as a table of layers.
+        path: of the file in which it was kept, if it was.
+    """
+
+    name: str
+    type: str
+    framework: str
+    version: str | None = None
+    signature: dict[str, Any] = {}
+    summary: str | None = None
+    path: str | None = None
+
+
+class Dataset(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Data that a framework was given in memory.
+
+    Attributes:
+        name: what the script calls it (`X_train`), else the argument's name.
+        role: `train`, `validation` or `test`.
+        model: name of the model that got it.
+        shape: sizes of its dimensions.
+        dtype: type of its elements.
+        digest: BLAKE2b, 128 bits in hex digits, of its elements in C order; None if too large.
+        size_bytes: size of its elements.
+    """
+
+    name: str
+    role: str
+    model: str | None = None
+    shape: tuple[int, ...] = ()
+    dtype: str | None = None
+    digest: str | None = None
+    size_bytes: int | None = None
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whether a framework that the run imported was captured; `detail` says why not."""
+
+    framework: str
+    version: str | None = None
+    is_captured: bool = True
+    detail: str | None = None
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -182,6 +240,11 @@ class Run(
         typed: how given flags were written, where that is not how their values are written.
         variables: environment variables that the user set for this run, secrets redacted.
         in_place: the run's working directory was the project's own.
+        params: settings that frameworks used or the script told, by `<model>.<name>`; JSON values,
+            floats that JSON has no word for as in flags.
+        models: what was trained.
+        datasets: what it was trained and tested with, where that was in memory.
+        captures: frameworks that were imported, and whether they were captured.
         environment: blob that describes interpreter and packages.
         machine: blob that describes hardware and operating system.
         like: the run whose flags and source this one took over.
@@ -203,6 +266,10 @@ class Run(
     source: Source | None = None
     inputs: tuple[File, ...] = ()
     outputs: tuple[File, ...] = ()
+    params: dict[str, Any] = {}
+    models: tuple[Model, ...] = ()
+    datasets: tuple[Dataset, ...] = ()
+    captures: tuple[Capture, ...] = ()
     environment: Digest | None = None
     machine: Digest | None = None
     supervisor_pid: int | None = None

@@ -172,7 +172,7 @@ class TestFile:
 
 
 class Events(NamedTuple):
-    path: str
+    source: str
     points: list[Point]
 
 
@@ -184,10 +184,10 @@ class Source:
 
     def poll(self) -> Sequence[Events]:
         self.step += 1
-        return [Events("logs/events.1", [Point("loss", self.step, NOW, 0.5)])]
+        return [Events("events:logs/events.1", [Point("loss", self.step, NOW, 0.5)])]
 
     def finish(self) -> Sequence[Events]:
-        return [Events("logs/events.1", [Point("loss", 99, NOW, 0.5)])]
+        return [Events("events:logs/events.1", [Point("loss", 99, NOW, 0.5)])]
 
 
 def test_other_sources_are_asked_while_it_runs_and_at_the_end(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ def _start():
     try:
         if sys.version_info >= (3, 8):
             try:
-                import _reenact_probe
+                from _reenact import start
 
-                _reenact_probe.start(directory)
+                start.start(directory)
             except Exception:
                 pass
     finally:

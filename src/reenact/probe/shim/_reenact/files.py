@@ -1,175 +1,29 @@
-"""The probe's ground floor, inside each of the user's Python processes.
+"""Files that the script opens: which it read, and private copies of those that it writes.
 
-It says hello, makes standard output line-buffered when that is a pipe to the supervisor, resolves
-editable installs of the project to the run's own copy, and replaces a staged link by a private
-copy before Python writes through it.
-
-Covered: every Python from 3.8 that inherits PYTHONPATH, forked and spawned workers included.
-Not covered: `python -I`, `-E`, `-S`, a wiped environment, and writes by native code; what those
-wrote through a link is found afterwards by the supervisor.
-
-Nothing here may raise into the script or change what it sees.
+A staged link is replaced by a private copy before Python writes through it. Writes by native code
+are not seen; what those wrote through a link is found afterwards by the supervisor.
 """
 
 import _thread
 import os
 import sys
-import time
+
+from _reenact.start import append
 
 _MOST_UNFOLDED = 20000
 """A directory of more files stays a link when a walk comes to it: it would take too long."""
 
-_MOST_BYTES = 1 << 20
 _O_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-class _Settings(object):
-    def __init__(self, environ):
-        self.record = environ["REENACT_RECORD_DIR"]
-        self.named_run = environ.get("REENACT_STAGE", "")
-        # As `getcwd` will spell it.
-        self.run = os.path.realpath(self.named_run) if self.named_run else ""
-        self.project = environ.get("REENACT_PROJECT", "")
-        self.stdout = environ.get("REENACT_STDOUT", "")
-
-
-def start(shim):
-    """Take up work. `shim` is the directory on sys.path that brought us here."""
-    environ = os.environ
-    if "REENACT_RECORD_DIR" not in environ:
-        return
-    settings = _Settings(environ)
-    _buffer_by_line(settings)
-    _say_hello(settings, shim, "start")
-    if settings.run and settings.project:
-        _resolve_to_stage(settings)
+def watch(settings):
+    """Watch from now on, in this process and its forks."""
+    if settings.run:
         links = _Links(settings)
         links.watch()
         os.register_at_fork(after_in_child=links.renew_lock)
-    elif settings.project:
+    else:
         _Reads(settings).watch()
-    os.register_at_fork(after_in_child=lambda: _say_hello_quietly(settings, shim))
-
-
-def _buffer_by_line(settings):
-    # Only where standard output is the supervisor's pipe: a pipe between the user's own processes
-    # keeps the buffering that it has without us.
-    if not settings.stdout or sys.stdout is None:
-        return
-    try:
-        status = os.fstat(1)
-        if "%d:%d" % (status.st_dev, status.st_ino) == settings.stdout:
-            sys.stdout.reconfigure(line_buffering=True)
-    except (OSError, ValueError, AttributeError):
-        pass
-
-
-def _say_hello(settings, shim, kind):
-    hello = {
-        "kind": kind,
-        "pid": os.getpid(),
-        "parent_pid": os.getppid(),
-        "started_ns": time.time_ns(),
-    }
-    path = settings.record + "/processes"
-    if kind == "fork" and os.stat(path).st_size > _MOST_BYTES:
-        return
-    if kind == "start":
-        hello.update(
-            argv=_command(),
-            version=sys.version.split()[0],
-            build=sys.version,
-            abi=_abi(),
-            platform="%s-%s" % (sys.platform, os.uname().machine),
-            libc=_libc(),
-            implementation=sys.implementation.name,
-            executable=sys.executable,
-            prefix=sys.prefix,
-            base_prefix=sys.base_prefix,
-            path=[entry for entry in sys.path if entry != shim],
-        )
-    # repr and not json: importing json would cost the script's start more than all of this.
-    _append(path, repr(hello))
-
-
-def _abi():
-    multiarch = getattr(sys.implementation, "_multiarch", "")
-    tag = sys.implementation.cache_tag
-    return "%s-%s" % (tag, multiarch) if multiarch else tag
-
-
-def _libc():
-    try:
-        return os.confstr("CS_GNU_LIBC_VERSION")
-    except (ValueError, OSError, AttributeError):
-        return None
-
-
-def _say_hello_quietly(settings, shim):
-    try:
-        _say_hello(settings, shim, "fork")
-    except Exception:
-        pass
-
-
-def _command():
-    original = getattr(sys, "orig_argv", None)
-    if original is not None:
-        return list(original)
-    try:
-        descriptor = os.open("/proc/self/cmdline", os.O_RDONLY)
-        try:
-            return [os.fsdecode(word) for word in os.read(descriptor, 1 << 20).split(b"\0")[:-1]]
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return []
-
-
-def _append(path, line):
-    # One write of one line to a file opened for appending: lines of different processes do not mix.
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        os.write(descriptor, line.encode("utf-8", "surrogateescape") + b"\n")
-    finally:
-        os.close(descriptor)
-
-
-def _resolve_to_stage(settings):
-    project = settings.project
-    inside = project + "/"
-
-    def staged(path):
-        if "/site-packages" in path or "/dist-packages" in path:
-            return path
-        for prefix in (sys.prefix, sys.base_prefix):
-            # An environment inside the project stays where it is; a project inside one does not.
-            is_of_prefix = path == prefix or path.startswith(prefix + "/")
-            if is_of_prefix and not inside.startswith(prefix + "/"):
-                return path
-        real = path
-        if path != project and not path.startswith(inside):
-            real = os.path.realpath(path)
-            if real != project and not real.startswith(inside):
-                return path
-        candidate = settings.run + real[len(project) :]
-        return candidate if os.path.exists(candidate) else path
-
-    # An absolute and a relative way to the same directory have become one.
-    sys.path[:] = dict.fromkeys([staged(entry) for entry in sys.path])
-    # setuptools' editable finders keep a dictionary from package to directory in their module.
-    for finder in list(sys.meta_path):
-        module = sys.modules.get(getattr(finder, "__module__", None) or "")
-        name = getattr(module, "__name__", "")
-        if name.startswith("__editable__"):
-            for attribute in ("MAPPING", "NAMESPACES"):
-                mapping = getattr(module, attribute, None)
-                if isinstance(mapping, dict):
-                    for key, value in list(mapping.items()):
-                        if isinstance(value, str):
-                            mapping[key] = staged(value)
-                        elif isinstance(value, list):
-                            mapping[key] = [staged(item) for item in value]
 
 
 class _Reads(object):
@@ -200,7 +54,7 @@ class _Reads(object):
             full = path if path.startswith("/") else os.path.join(os.getcwd(), path)
             full = os.path.normpath(full)
             if full.startswith(self.inside):
-                _append(self.record + "/reads", repr(full[len(self.inside) :]))
+                append(self.record + "/reads", repr(full[len(self.inside) :]))
         except Exception:
             pass
 
@@ -347,7 +201,7 @@ class _Links(object):
             return
         if self.follow(relative, True)[1]:
             with self.lock:
-                _append(self.record + "/reads", repr(relative))
+                append(self.record + "/reads", repr(relative))
 
     def before_change(self, path, is_file, truncates, base=-1):
         # What we do ourselves raises events again, in the same thread.

@@ -1,0 +1,178 @@
+"""What the events of a run's processes come to in its record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from reenact.execute.journals import Event
+from reenact.model.paths import path_to_text, printable
+from reenact.model.record import flag_from_json
+from reenact.model.run import Capture, Dataset, File, Model, Remark
+from reenact.model.secrets import REDACTED, hide, is_secret_name
+
+MOST_PARAMS = 10_000
+"""A record holds so many params; a remark says how many more there were."""
+MOST_MODELS = 1_000
+MOST_REMARKS = 50
+
+_Value = TypeVar("_Value")
+
+
+class Told(NamedTuple):
+    """What processes told of a run beside points; the fields are those of `Run`.
+
+    Attributes:
+        roles: absolute path of an output -> its role and title.
+    """
+
+    params: dict[str, Any]
+    models: tuple[Model, ...]
+    datasets: tuple[Dataset, ...]
+    captures: tuple[Capture, ...]
+    roles: dict[str, tuple[str, str | None]]
+    remarks: list[Remark]
+
+
+def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] = ()) -> Told:
+    """Sort events into what a record holds; the last word on a thing counts.
+
+    Args:
+        events: of all processes, those of the first one first.
+        run_directory: files below it are named relative to it.
+        secrets: texts that must not stand in a record.
+    """
+    secrets = tuple(secrets)
+    params: dict[str, Any] = {}
+    models: dict[str, Model] = {}
+    datasets: dict[tuple[str, str, str | None], Dataset] = {}
+    captures: dict[str, Capture] = {}
+    roles: dict[str, tuple[str, str | None]] = {}
+    remarks: dict[tuple[str, str], Remark] = {}
+    left_out = 0
+    for event in events:
+        fields = event.fields
+        if event.kind == "params":
+            for name, value in _params(fields):
+                if name not in params and len(params) >= MOST_PARAMS:
+                    left_out += 1
+                else:
+                    params[name] = _without_secrets(name, flag_from_json(value), secrets)
+        elif event.kind == "model" and (model := _read(fields, Model)):
+            if len(models) < MOST_MODELS:
+                former = models.get(model.name)
+                models[model.name] = model if former is None else _merge(former, model)
+        elif event.kind == "dataset" and (dataset := _read(fields, Dataset)):
+            if len(datasets) < MOST_MODELS:
+                datasets[dataset.name, dataset.role, dataset.model] = dataset
+        elif event.kind == "framework" and isinstance(fields.get("name"), str):
+            _note_capture(captures, fields)
+        elif event.kind == "output" and isinstance(fields.get("path"), str):
+            roles[fields["path"]] = (str(fields.get("role")), fields.get("title"))
+        elif event.kind in ("failure", "remark"):
+            remark = _remark(event)
+            if len(remarks) < MOST_REMARKS:
+                remarks.setdefault((remark.code, remark.message), remark)
+    if left_out:
+        message = f"{left_out} params beyond {MOST_PARAMS} are not in the record"
+        remarks["params", ""] = Remark(code="params", message=message)
+    return Told(
+        params,
+        tuple(_inside(model, run_directory) for model in models.values()),
+        tuple(datasets.values()),
+        tuple(captures[name] for name in sorted(captures)),
+        roles,
+        list(remarks.values()),
+    )
+
+
+def with_roles(
+    outputs: Iterable[File], directory: str, roles: dict[str, tuple[str, str | None]]
+) -> tuple[File, ...]:
+    """Give outputs in `directory` the roles that the run's processes named for them."""
+    by_text = {
+        path_to_text(os.path.relpath(path, directory)): role for path, role in roles.items()
+    } | {path_to_text(path): role for path, role in roles.items()}
+    named = []
+    for file in outputs:
+        if file.path in by_text:
+            role, title = by_text[file.path]
+            file = msgspec.structs.replace(file, role=role, title=title)
+        named.append(file)
+    return tuple(named)
+
+
+def _params(fields: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    values = fields.get("values")
+    if not isinstance(values, dict):
+        return
+    scope = fields.get("scope")
+    for name, value in values.items():
+        yield (f"{scope}.{name}" if scope else name), value
+
+
+def _without_secrets(name: str, value: Any, secrets: tuple[str, ...]) -> Any:
+    if isinstance(value, str):
+        if is_secret_name(name.rpartition(".")[2]):
+            return REDACTED
+        return next(iter(hide((value,), secrets)))
+    if isinstance(value, dict):
+        return {key: _without_secrets(str(key), inner, secrets) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_secrets(name, inner, secrets) for inner in value]
+    return value
+
+
+def _read(fields: dict[str, Any], kind: Callable[..., _Value]) -> _Value | None:
+    try:
+        return msgspec.convert(fields, kind)  # type: ignore[no-any-return]
+    except msgspec.ValidationError:
+        return None
+
+
+def _merge(former: Model, later: Model) -> Model:
+    """Say of a model what both events say of it, the later one first."""
+    news = {
+        name: value
+        for name in Model.__struct_fields__
+        if (value := getattr(later, name)) not in (None, {}, ())
+    }
+    return msgspec.structs.replace(former, **news)
+
+
+def _inside(model: Model, run_directory: str) -> Model:
+    if model.path is None:
+        return model
+    path = os.path.relpath(model.path, run_directory)
+    text = path_to_text(model.path if path.startswith("..") else path)
+    return msgspec.structs.replace(model, path=text)
+
+
+def _note_capture(captures: dict[str, Capture], fields: dict[str, Any]) -> None:
+    name = fields["name"]
+    version = fields.get("version")
+    detail = fields.get("detail")
+    capture = Capture(
+        framework=name,
+        version=None if version is None else str(version),
+        is_captured=fields.get("state") == "captured",
+        detail=None if detail is None else printable(str(detail)),
+    )
+    former = captures.get(name)
+    if former is None or former.is_captured:
+        captures[name] = capture
+
+
+def _remark(event: Event) -> Remark:
+    fields = event.fields
+    if event.kind == "remark":
+        code, message = str(fields.get("code")), str(fields.get("message"))
+    else:
+        code = "capture"
+        message = f"{fields.get('where')} was not captured: {fields.get('error')}"
+        if fields.get("at"):
+            message += f" ({fields['at']})"
+    return Remark(code=code, message=printable(message))

@@ -1,0 +1,156 @@
+"""Take part in calls of a framework's functions without being noticed.
+
+The original is called exactly once, with the arguments that the script gave, whatever happens to
+us; what it raises goes on as it is. What a hook raises is recorded and goes no further.
+"""
+
+import _thread
+import sys
+
+from _reenact import journal
+
+_HERE = __file__.rpartition("/")[0]
+_local = _thread._local()
+_ABSENT = object()
+
+
+def depth():
+    """Return how many outermost-only calls this thread is in."""
+    return getattr(_local, "depth", 0)
+
+
+class quiet(object):
+    """Within it hooks of `outermost` do not fire in this thread: for what we call ourselves."""
+
+    def __enter__(self):
+        _local.depth = depth() + 1
+
+    def __exit__(self, *_):
+        _local.depth = depth() - 1
+
+
+def wrap(owner, name, before=None, after=None, outermost=False, failed=None):
+    """Put hooks around the function `name` of a module or class.
+
+    Args:
+        owner: module or class.
+        name: of a function of it. What is no function, or is there no more, raises AttributeError.
+        before: `before(args, kwargs)` returns None, or arguments `(args, kwargs)` to use instead.
+        after: `after(result, args, kwargs, state)` with what `before` left in `state`, a dictionary
+            of this call in which `before` finds itself as `state` if it takes three arguments.
+        outermost: not within another such call of the same thread, and not within `quiet`.
+        failed: `failed(error, args, kwargs, state)`, called when the original raises.
+
+    Returns:
+        The original.
+    """
+    held = owner.__dict__.get(name, _ABSENT) if isinstance(owner, type) else _ABSENT
+    original = getattr(owner, name)
+    if not callable(original):
+        raise AttributeError("%s is not callable" % name)
+    if getattr(original, "_reenact_original", None) is not None:
+        return original._reenact_original
+    if isinstance(held, (staticmethod, classmethod)):
+        original = held.__func__
+    where = "%s.%s" % (getattr(owner, "__name__", owner), name)
+    takes_state = before is not None and before.__code__.co_argcount == 3
+
+    def call(*args, **kwargs):
+        if outermost and getattr(_local, "depth", 0):
+            return original(*args, **kwargs)
+        state = {}
+        if before is not None:
+            try:
+                with quiet():
+                    instead = before(args, kwargs, state) if takes_state else before(args, kwargs)
+                if instead is not None:
+                    args, kwargs = instead
+            except Exception as error:
+                journal.failure(where, error)
+        if outermost:
+            _local.depth = getattr(_local, "depth", 0) + 1
+        try:
+            result = original(*args, **kwargs)
+        except BaseException as error:
+            _hide_from_tracebacks()
+            if failed is not None:
+                try:
+                    with quiet():
+                        failed(error, args, kwargs, state)
+                except Exception as problem:
+                    journal.failure(where, problem)
+            raise
+        finally:
+            if outermost:
+                _local.depth -= 1
+        if after is not None:
+            try:
+                with quiet():
+                    after(result, args, kwargs, state)
+            except Exception as error:
+                journal.failure(where, error)
+        return result
+
+    look_alike(call, original)
+    replacement = type(held)(call) if isinstance(held, (staticmethod, classmethod)) else call
+    setattr(owner, name, replacement)
+    return original
+
+
+def look_alike(function, original):
+    """Make `function` look as `original` does to `inspect`, `pickle`, `help` and Sphinx."""
+    for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+        try:
+            setattr(function, attribute, getattr(original, attribute))
+        except (AttributeError, TypeError):
+            pass
+    try:
+        function.__dict__.update(original.__dict__)
+    except AttributeError:
+        pass
+    function.__wrapped__ = original
+    function._reenact_original = original
+
+
+def version_of(module):
+    """Return the version that a package states, or None."""
+    version = getattr(module, "__version__", None)
+    return version if isinstance(version, str) else None
+
+
+def _hide_from_tracebacks():
+    """Keep our frames out of the traceback that Python prints when nobody catches an exception."""
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _print_without_us
+
+
+def _print_without_us(kind, error, trace):
+    try:
+        seen = set()
+        _leave_out(error, seen)
+        trace = error.__traceback__ if error is not None else trace
+    except Exception:
+        pass
+    sys.__excepthook__(kind, error, trace)
+
+
+def _leave_out(error, seen):
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = _pruned(error.__traceback__)
+        for inner in getattr(error, "exceptions", ()):
+            _leave_out(inner, seen)
+        _leave_out(error.__cause__, seen)
+        error = error.__context__
+
+
+def _pruned(trace):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+        trace = trace.tb_next
+    at = trace
+    while at is not None and at.tb_next is not None:
+        if at.tb_next.tb_frame.f_code.co_filename.startswith(_HERE):
+            at.tb_next = at.tb_next.tb_next
+        else:
+            at = at.tb_next
+    return trace
