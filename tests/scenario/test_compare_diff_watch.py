@@ -306,7 +306,8 @@ def test_diff_json_holds_every_section_and_the_patch(project: Project) -> None:
 
     assert (document["a"]["id"], document["b"]["id"], document["differs"]) == (a, b, True)
     assert set(document["sections"]) == {
-        "run", "flags", "source", "inputs", "environment", "machine", "outputs", "metrics"
+        "run", "flags", "params", "source", "inputs", "environment", "machine", "outputs",
+        "metrics",
     }  # fmt: skip
     assert document["sections"]["flags"]["changes"] == [
         {"name": "lr", "kind": "changed", "group": None, "a": 0.5, "b": 0.25}

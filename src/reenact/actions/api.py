@@ -106,6 +106,11 @@ class Run:
         return dict(self.record.flags)
 
     @property
+    def params(self) -> dict[str, FlagValue]:
+        """Settings that frameworks used or the script told, by `<model>.<name>`."""
+        return dict(self.record.params)
+
+    @property
     def metrics(self) -> dict[str, Metric]:
         """The metrics by name, in order of first appearance."""
         where = f"{self._stored.directory}/{RECORD_DIRECTORY}"

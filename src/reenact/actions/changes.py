@@ -13,7 +13,7 @@ from reenact.model.metrics import Summary
 from reenact.store.store import StoredRun
 
 SECTIONS = (
-    "run", "flags", "source", "inputs", "environment", "machine", "outputs", "metrics"
+    "run", "flags", "params", "source", "inputs", "environment", "machine", "outputs", "metrics"
 )  # fmt: skip
 """What is compared of two runs, in the order in which it is shown."""
 
@@ -115,6 +115,7 @@ class RunDiff(msgspec.Struct, frozen=True, kw_only=True):
     working: str | None = None
     run: Section[Change] | None = None
     flags: Section[Change] | None = None
+    params: Section[Change] | None = None
     source: Section[SourceChange] | None = None
     inputs: Section[Change] | None = None
     environment: Section[Change] | None = None

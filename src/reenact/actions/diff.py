@@ -106,7 +106,8 @@ def diff_runs(
     old, new = a.record, b.record
     makers: dict[str, Callable[[], object]] = {
         "run": lambda: _diff_facts(a, b),
-        "flags": lambda: _diff_flags(old, new),
+        "flags": lambda: _diff_redacted(old.flags, new.flags),
+        "params": lambda: _diff_redacted(old.params, new.params),
         "source": lambda: diff_source(blobs, a, b, patterns),
         "inputs": lambda: _diff_files(a, b, old.inputs, new.inputs),
         "environment": lambda: _diff_environment(blobs, old, new),
@@ -202,13 +203,13 @@ def _command(stored: StoredRun, *, is_own: bool = False) -> str:
     return text
 
 
-def _diff_flags(a: Run, b: Run) -> Section[Change]:
+def _diff_redacted(a: Mapping[str, FlagValue], b: Mapping[str, FlagValue]) -> Section[Change]:
     hidden = [
         f"`{name}` is redacted in both runs: whether it differs is not known"
-        for name in sorted(a.flags)
-        if a.flags[name] == REDACTED and b.flags.get(name) == REDACTED
+        for name in sorted(a)
+        if a[name] == REDACTED and b.get(name) == REDACTED
     ]
-    return Section(tuple(_compare_facts(a.flags, b.flags)), tuple(hidden), not hidden)
+    return Section(tuple(_compare_facts(a, b)), tuple(hidden), not hidden)
 
 
 # --- files ---

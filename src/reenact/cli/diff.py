@@ -61,6 +61,7 @@ Examples:
 @click.argument("a", required=False)
 @click.argument("b", required=False)
 @_section("flags", "Flags.")
+@_section("params", "Settings that frameworks used.")
 @_section("source", "Source, as a unified diff.")
 @_section("inputs", "Files that were read.")
 @_section("environment", "Python, packages, environment variables.")

@@ -39,6 +39,7 @@ Examples:
 )
 @one_run
 @click.option("--packages", is_flag=True, help="List every package.")
+@click.option("--params", is_flag=True, help="List every param.")
 @as_json
 @click.pass_obj
 def show_command(home: str | None, /, **options: Any) -> None:
@@ -48,13 +49,15 @@ def show_command(home: str | None, /, **options: Any) -> None:
     if options["as_json"]:
         print_json(_to_json(details))
         return
-    _print(details, with_packages=options["packages"])
+    _print(details, with_packages=options["packages"], with_params=options["params"])
 
 
 def _to_json(details: Details) -> dict[str, Any]:
     stored = details.stored
     run = stored.record
     flags = {name: flag_to_json(value) for name, value in run.flags.items()}
+    params = {name: flag_to_json(value) for name, value in run.params.items()}
+    encoded = {"flags": flags, "params": params}
     return {
         "ok": True,
         "id": stored.id,
@@ -62,9 +65,8 @@ def _to_json(details: Details) -> dict[str, Any]:
         "directory": stored.directory,
         "duration_s": run.duration_s,
         "flags": flags,
-        "run": {
-            name: flags if name == "flags" else getattr(run, name) for name in run.__struct_fields__
-        },
+        "params": params,
+        "run": {name: encoded.get(name, getattr(run, name)) for name in run.__struct_fields__},
         "notes": stored.notes,
         "environment": details.environment,
         "machine": details.machine,
@@ -72,7 +74,7 @@ def _to_json(details: Details) -> dict[str, Any]:
     }
 
 
-def _print(details: Details, *, with_packages: bool) -> None:
+def _print(details: Details, *, with_packages: bool, with_params: bool) -> None:
     stored = details.stored
     run = stored.record
     how = f" ({run.exit.describe()})" if run.exit is not None and run.exit.code != 0 else ""
@@ -92,6 +94,9 @@ def _print(details: Details, *, with_packages: bool) -> None:
         _line("like", run.like[:8])
     _print_source(run)
     _print_flags(run)
+    _print_models(run)
+    _print_params(run, all_of_them=with_params)
+    _print_datasets(run)
     sampled = {n: s for n, s in run.metrics.items() if n.startswith(SAMPLED)}
     _print_metrics("metrics", {n: s for n, s in run.metrics.items() if n not in sampled})
     _print_metrics("system metrics", sampled)
@@ -138,6 +143,48 @@ def _print_flags(run: Run) -> None:
         print(f"  {name:<{width}}  {show_value(value)}{mark}")
 
 
+def _print_models(run: Run) -> None:
+    if not run.models:
+        return
+    _heading("models", len(run.models))
+    width = max(len(visible(model.name)) for model in run.models)
+    for model in run.models[:_MANY]:
+        version = f" {model.version}" if model.version else ""
+        path = f"  {model.path}" if model.path else ""
+        text = f"{model.type}  ({model.framework}{version}){path}"
+        print(f"  {visible(model.name):<{width}}  {visible(text)}")
+    _print_rest(len(run.models))
+
+
+def _print_params(run: Run, *, all_of_them: bool) -> None:
+    if not run.params:
+        return
+    _heading("params", len(run.params))
+    shown = list(run.params.items())[: None if all_of_them else _MANY]
+    width = max(len(visible(name)) for name, _ in shown)
+    for name, value in shown:
+        print(f"  {visible(name):<{width}}  {show_value(value)}")
+    if len(shown) < len(run.params):
+        print(f"  and {len(run.params) - len(shown)} more (--params)")
+
+
+def _print_datasets(run: Run) -> None:
+    if not run.datasets:
+        return
+    _heading("data in memory", len(run.datasets))
+    for data in run.datasets[:_MANY]:
+        shape = "x".join(map(str, data.shape)) or "-"
+        whose = f"  {data.model}" if data.model else ""
+        text = f"{data.role:<10}  {data.name}  {shape} {data.dtype or ''}{whose}"
+        print(f"  {(data.digest or '')[:12]:<12}  {visible(text)}")
+    _print_rest(len(run.datasets))
+
+
+def _print_rest(count: int) -> None:
+    if count > _MANY:
+        print(f"  and {count - _MANY} more")
+
+
 def _print_metrics(name: str, metrics: dict[str, Summary]) -> None:
     if not metrics:
         return
@@ -156,9 +203,9 @@ def _print_files(name: str, files: Any) -> None:
     _heading(name, len(files))
     for file in files[:_MANY]:
         note = file.reason or (f"-> {file.target}" if file.target else show_size(file.size_bytes))
-        print(f"  {(file.digest or '')[:12]:<12}  {note:>10}  {visible(file.path)}")
-    if len(files) > _MANY:
-        print(f"  and {len(files) - _MANY} more")
+        role = f"  ({file.role})" if file.role else ""
+        print(f"  {(file.digest or '')[:12]:<12}  {note:>10}  {visible(file.path + role)}")
+    _print_rest(len(files))
 
 
 def _print_environment(details: Details, *, with_packages: bool) -> None:

@@ -41,6 +41,7 @@ class IndexedRun(NamedTuple):
     flags: dict[str, FlagValue]
     given: tuple[str, ...]
     metrics: dict[str, Summary]
+    params: dict[str, FlagValue]
     command: tuple[str, ...]
     commit: str | None
     is_dirty: bool | None
@@ -73,9 +74,10 @@ class Kind(StrEnum):
     """Where a name is looked up."""
 
     ANY = "any"
-    """The run's flag of that name if it has one, else its metric."""
+    """The run's flag of that name if it has one, else its metric, else its param."""
     FLAG = "flag"
     METRIC = "metric"
+    PARAM = "param"
     ATTRIBUTE = "attribute"
 
 
@@ -299,7 +301,7 @@ def read_operand(tokens: Tokens, *, stop: frozenset[str] = frozenset()) -> Opera
         return _with_step(tokens, Operand(Kind.METRIC, name, field))
     if first.kind == "word":
         prefix, colon, rest = first.text.partition(":")
-        if colon and prefix in ("flag", "metric", "attr"):
+        if colon and prefix in ("flag", "metric", "param", "attr"):
             tokens.take()
             if not rest and tokens.peek().kind == "string" and tokens.peek().start == first.end:
                 rest = unquote(tokens.take())
@@ -307,8 +309,8 @@ def read_operand(tokens: Tokens, *, stop: frozenset[str] = frozenset()) -> Opera
                 raise tokens.error(f"expected a name after `{prefix}:`")
             if prefix == "attr":
                 return _attribute(tokens, rest, first)
-            if prefix == "flag":
-                return Operand(Kind.FLAG, rest)
+            if prefix in ("flag", "param"):
+                return Operand(Kind(prefix), rest)
             return _with_step(tokens, Operand(Kind.METRIC, rest))
         if first.text.startswith(".") and len(first.text) > 1:
             tokens.take()
@@ -509,10 +511,11 @@ def operand_value(operand: Operand, run: IndexedRun) -> ColumnValue:
     if operand.kind is Kind.ATTRIBUTE:
         value: ColumnValue = getattr(run, _OWN_NAMES.get(operand.name, operand.name))
         return value
-    if operand.kind is not Kind.METRIC and operand.name in run.flags:
+    if operand.kind in (Kind.ANY, Kind.FLAG) and operand.name in run.flags:
         return run.flags[operand.name]
-    if operand.kind is Kind.FLAG or operand.name not in run.metrics:
-        return None
+    if operand.kind not in (Kind.ANY, Kind.METRIC) or operand.name not in run.metrics:
+        is_param = operand.kind in (Kind.ANY, Kind.PARAM)
+        return run.params.get(operand.name) if is_param else None
     summary = run.metrics[operand.name]
     value = getattr(summary, SUMMARY_FIELDS[operand.field] + ("_step" if operand.is_step else ""))
     return float(value) if isinstance(value, str) else value

@@ -517,6 +517,7 @@ class Index:
         details: list[tuple[object, ...]] = []
         tags: list[tuple[str, int]] = []
         flags: list[tuple[int, int, *tuple[object, ...]]] = []
+        params: list[tuple[int, int, *tuple[object, ...]]] = []
         metrics: list[tuple[int, int, *tuple[object, ...]]] = []
         last = db.execute("select max(n) from runs").fetchone()[0] or 0
         for run_id, before, reading in changes:
@@ -545,22 +546,26 @@ class Index:
             if reading.stored.run is not None:
                 for name, value in reading.stored.run.flags.items():
                     flags.append((self._name(db, name, "is_flag"), n, *flag_row(value)))
+                for name, value in reading.stored.run.params.items():
+                    params.append((self._name(db, name, "is_param"), n, *flag_row(value)))
                 for name, summary in reading.metrics.items():
                     key = self._name(db, name, "is_metric")
                     metrics.append((key, n, *metric_row(summary)))
         # In the order of the table: neighbours go into the same page.
         flags.sort(key=_two)
+        params.sort(key=_two)
         metrics.sort(key=_two)
         db.executemany(f"insert into runs values ({_marks(21)})", all_rows)  # noqa: S608
         db.executemany(f"insert into details values ({_marks(7)})", details)  # noqa: S608
         db.executemany("insert into tags values (?, ?)", tags)
         db.executemany(f"insert into flags values ({_marks(5)})", flags)  # noqa: S608
+        db.executemany(f"insert into params values ({_marks(5)})", params)  # noqa: S608
         db.executemany(f"insert into metrics values ({_marks(13)})", metrics)  # noqa: S608
 
     def _remove(self, db: sqlite3.Connection, n: int) -> None:
         (payload,) = db.execute("select payload from details where n = ?", (n,)).fetchone()
-        tags, flags, metrics = names_in(payload)
-        for table, names in (("flags", flags), ("metrics", metrics)):
+        tags, flags, metrics, params = names_in(payload)
+        for table, names in (("flags", flags), ("metrics", metrics), ("params", params)):
             db.executemany(
                 f"delete from {table} where name = ? and n = ?",  # noqa: S608
                 [(self._names[name].key, n) for name in names],
@@ -570,16 +575,16 @@ class Index:
         db.execute("delete from runs where n = ?", (n,))
 
     def _learn_names(self, db: sqlite3.Connection) -> None:
-        found = db.execute("select name, key, is_flag, is_metric from names")
-        self._names = {name: Known(key, bool(f), bool(m)) for name, key, f, m in found}
+        found = db.execute("select name, key, is_flag, is_metric, is_param from names")
+        self._names = {name: Known(key, bool(f), bool(m), bool(p)) for name, key, f, m, p in found}
 
     def _name(self, db: sqlite3.Connection, name: str, use: str) -> int:
         known = self._names.get(name)
         if known is None:
-            known = Known(len(self._names) + 1, False, False)
+            known = Known(len(self._names) + 1, False, False, False)
         if not getattr(known, use):
             known = self._names[name] = known._replace(**{use: True})
-            db.execute("insert or replace into names values (?, ?, ?, ?)", (name, *known))
+            db.execute("insert or replace into names values (?, ?, ?, ?, ?)", (name, *known))
         return known.key
 
     # --- SQL of questions ---
@@ -612,19 +617,11 @@ class Index:
                 value = _SORTED_BY.get(operand.name) or f"r.{operand.name}"
                 parts.append(("1", f"{value} is null", value))
             elif known is not None:
-                if known.is_flag and operand.kind is not Kind.METRIC:
-                    flag = f"f{number}"
-                    joins.append(f"left join flags {flag} on {flag}.name = ? and {flag}.n = r.n")
+                if known.is_flag and operand.kind in (Kind.ANY, Kind.FLAG):
+                    joins.append(_join_values("flags", flag := f"f{number}"))
                     keys.append(known.key)
-                    rank = f"case {flag}.kind when 0 then 2 when 3 then 1 else 0 end"
-                    parts.append(
-                        (
-                            f"{flag}.n is not null",
-                            rank,
-                            f"iif({flag}.kind in (0, 3), null, coalesce({flag}.number, {flag}.text))",
-                        )
-                    )
-                if known.is_metric and operand.kind is not Kind.FLAG:
+                    parts.append(_order_of_values(flag))
+                if known.is_metric and operand.kind in (Kind.ANY, Kind.METRIC):
                     metric = f"m{number}"
                     joins.append(
                         f"left join metrics {metric} on {metric}.name = ? and {metric}.n = r.n"
@@ -633,6 +630,10 @@ class Index:
                     column = f"{metric}.{metric_column(operand)}"
                     rank = f"case typeof({column}) when 'null' then 2 when 'text' then 1 else 0 end"
                     parts.append((f"{metric}.n is not null", rank, column))
+                if known.is_param and operand.kind in (Kind.ANY, Kind.PARAM):
+                    joins.append(_join_values("params", param := f"p{number}"))
+                    keys.append(known.key)
+                    parts.append(_order_of_values(param))
             if parts:
                 ranks = " ".join(f"when {there} then {rank}" for there, rank, _ in parts)
                 values = " ".join(f"when {there} then {value}" for there, _, value in parts)
@@ -651,6 +652,19 @@ class Index:
             for n, status, payload in db.execute(text, batch):
                 found[n] = unpack_run(payload, status)
         return [found[n] for n in numbers]
+
+
+def _join_values(table: str, alias: str) -> str:
+    return f"left join {table} {alias} on {alias}.name = ? and {alias}.n = r.n"
+
+
+def _order_of_values(alias: str) -> tuple[str, str, str]:
+    """Return for rows like those of `flags`: if there is one, its rank, its value."""
+    return (
+        f"{alias}.n is not null",
+        f"case {alias}.kind when 0 then 2 when 3 then 1 else 0 end",
+        f"iif({alias}.kind in (0, 3), null, coalesce({alias}.number, {alias}.text))",
+    )
 
 
 _SORTED_BY = {

@@ -21,11 +21,12 @@ from reenact.store.columns import IndexedRun, microseconds, sql_number
 from reenact.store.query import FLAG_KINDS
 from reenact.store.store import StoredRun
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 create table meta (key text primary key, value text) without rowid;
 create table names (
-    name text primary key, key integer, is_flag integer, is_metric integer) without rowid;
+    name text primary key, key integer, is_flag integer, is_metric integer,
+    is_param integer) without rowid;
 create table runs (
     n integer primary key, id text, deleted integer, record integer, notes integer,
     is_final integer, touched integer, position integer, project text, project_name text,
@@ -41,6 +42,9 @@ create table tags (tag text, n integer, primary key (tag, n)) without rowid;
 create table flags (
     name integer, n integer, kind integer, number, text text,
     primary key (name, n)) without rowid;
+create table params (
+    name integer, n integer, kind integer, number, text text,
+    primary key (name, n)) without rowid;
 create table metrics (
     name integer, n integer, count, first, first_step, last, last_step, minimum, minimum_step,
     maximum, maximum_step, mean, nan_count, primary key (name, n)) without rowid;
@@ -52,7 +56,7 @@ _Time: TypeAlias = datetime | None
 _decode: Callable[[bytes], tuple[Any, ...]] = msgspec.json.Decoder(
     tuple[RunId, Status, _Text, _Text, _Text, _Text, tuple[str, ...], _Text, bool, _Time, _Time,
           _Time, Exit | None, dict[str, Any], tuple[str, ...], dict[str, list[Any]],
-          tuple[str, ...], _Text, bool | None, _Text, _Text]
+          dict[str, Any], tuple[str, ...], _Text, bool | None, _Text, _Text]
 ).decode  # fmt: skip
 """An IndexedRun as the database holds it: lists, flags as `flag_to_json` writes them."""
 
@@ -68,7 +72,9 @@ class Reading(NamedTuple):
     is_final: bool
 
 
-_TAGS, _FLAGS, _METRICS = (IndexedRun._fields.index(name) for name in ("tags", "flags", "metrics"))
+_TAGS, _FLAGS, _METRICS, _PARAMS = (
+    IndexedRun._fields.index(name) for name in ("tags", "flags", "metrics", "params")
+)
 _SUMMARY_FIELDS = Summary.__struct_fields__
 
 
@@ -76,14 +82,24 @@ def _pack_run(run: IndexedRun) -> bytes:
     # Without the names of the fields it is half as long.
     packed: list[object] = list(run)
     packed[_FLAGS] = {name: flag_to_json(value) for name, value in run.flags.items()}
+    packed[_PARAMS] = {name: flag_to_json(value) for name, value in run.params.items()}
     packed[_METRICS] = {name: msgspec.structs.astuple(s) for name, s in run.metrics.items()}
     return to_json(packed)
 
 
-def names_in(payload: bytes) -> tuple[tuple[str, ...], list[str], list[str]]:
-    """Return the tags, the names of flags and those of metrics of the run in a row of `details`."""
+class Names(NamedTuple):
+    """What a run has rows for in other tables."""
+
+    tags: tuple[str, ...]
+    flags: list[str]
+    metrics: list[str]
+    params: list[str]
+
+
+def names_in(payload: bytes) -> Names:
+    """Return the names of the run in a row of `details`."""
     packed = _decode(payload)
-    return packed[_TAGS], list(packed[_FLAGS]), list(packed[_METRICS])
+    return Names(packed[_TAGS], list(packed[_FLAGS]), list(packed[_METRICS]), list(packed[_PARAMS]))
 
 
 def unpack_run(payload: bytes, status: str) -> IndexedRun:
@@ -91,10 +107,11 @@ def unpack_run(payload: bytes, status: str) -> IndexedRun:
     packed: list[Any] = list(_decode(payload))
     # What has become of an unfinished run changes without its files.
     packed[IndexedRun._fields.index("status")] = Status(status)
-    packed[_FLAGS] = {
-        name: flag_from_json(value) if type(value) in (dict, list) else value
-        for name, value in packed[_FLAGS].items()
-    }
+    for at in (_FLAGS, _PARAMS):
+        packed[at] = {
+            name: flag_from_json(value) if type(value) in (dict, list) else value
+            for name, value in packed[at].items()
+        }
     packed[_METRICS] = {
         name: Summary(**dict(zip(_SUMMARY_FIELDS, values, strict=True)))
         for name, values in packed[_METRICS].items()
@@ -129,7 +146,7 @@ def detail_row(n: int, reading: Reading) -> tuple[object, ...]:
     run_id, _, status, run, notes, damage = reading.stored
     if run is None:
         empty = IndexedRun(run_id, status, None, None, None, notes.label, notes.tags, notes.comment,
-                           notes.marked, None, None, None, None, {}, (), {}, (), None, None,
+                           notes.marked, None, None, None, None, {}, (), {}, {}, (), None, None,
                            None, damage)  # fmt: skip
         return (n, notes.comment, None, None, None, None, _pack_run(empty))
     vcs = run.source.vcs if run.source else None
@@ -138,14 +155,14 @@ def detail_row(n: int, reading: Reading) -> tuple[object, ...]:
     indexed = IndexedRun(
         run_id, status, run.operation.name, run.project.id, run.project.name, notes.label,
         notes.tags, notes.comment, notes.marked, run.created, run.started, run.ended, run.exit,
-        run.flags, run.given, reading.metrics, run.command, commit, is_dirty, tree, damage,
+        run.flags, run.given, reading.metrics, run.params, run.command, commit, is_dirty, tree, damage,
     )  # fmt: skip
     command = indexed.command_text
     return (n, notes.comment, command, commit, is_dirty, tree, _pack_run(indexed))
 
 
 def flag_row(value: FlagValue) -> tuple[int, float | None, str]:
-    """Return kind, number and text of a row of `flags`."""
+    """Return kind, number and text of a row of `flags` or `params`."""
     if isinstance(value, bool):
         return FLAG_KINDS["bool"], int(value), "true" if value else "false"
     if isinstance(value, str):

@@ -392,6 +392,7 @@ class Known(NamedTuple):
     key: int
     is_flag: bool
     is_metric: bool
+    is_param: bool
 
 
 class Sql(NamedTuple):
@@ -402,7 +403,7 @@ class Sql(NamedTuple):
 
 
 FLAG_KINDS = {"null": 0, "bool": 1, "number": 2, "nan": 3, "text": 4, "list": 5}
-"""The column `flags.kind` of the index."""
+"""The columns `flags.kind` and `params.kind` of the index."""
 
 _FALSE = Sql("0")
 _TEXT_KIND = FLAG_KINDS["text"]
@@ -428,16 +429,26 @@ def _compile(expression: Expression, find: Callable[[str], Known | None]) -> Sql
     known = find(expression.operand.name)
     if known is None:
         return _FALSE
-    wants_flag = known.is_flag and expression.operand.kind is not Kind.METRIC
-    wants_metric = known.is_metric and expression.operand.kind is not Kind.FLAG
-    flag = _among("flags", known, _flag_condition(expression)) if wants_flag else _FALSE
-    if not wants_metric:
-        return flag
-    metric = _among("metrics", known, _metric_condition(expression))
-    if not wants_flag:
-        return metric
-    has_flag = _among("flags", known, Sql("1"))
-    return _join(" or ", [flag, _join(" and ", [metric, Sql(f"not {has_flag[0]}", has_flag[1])])])
+    found: list[Sql] = []
+    absent: list[Sql] = []
+    for table, make in _tables(known, expression.operand.kind):
+        # A run's param counts only where it has neither flag nor metric of that name.
+        found.append(_join(" and ", [_among(table, known, make(expression)), *absent]))
+        has = _among(table, known, Sql("1"))
+        absent.append(Sql(f"not {has.text}", has.parameters))
+    return _join(" or ", found) if found else _FALSE
+
+
+def _tables(known: Known, kind: Kind) -> list[tuple[str, Callable[[Comparison], Sql]]]:
+    """Return where a name is looked up, in this order, and how it is compared there."""
+    tables: list[tuple[str, Callable[[Comparison], Sql]]] = []
+    if known.is_flag and kind in (Kind.ANY, Kind.FLAG):
+        tables.append(("flags", _flag_condition))
+    if known.is_metric and kind in (Kind.ANY, Kind.METRIC):
+        tables.append(("metrics", _metric_condition))
+    if known.is_param and kind in (Kind.ANY, Kind.PARAM):
+        tables.append(("params", _flag_condition))
+    return tables
 
 
 def _join(word: str, parts: list[Sql]) -> Sql:

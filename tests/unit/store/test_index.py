@@ -124,8 +124,16 @@ class TestContent:
         source = Source(tree=Digest("d" * 64), files=1, size_bytes=1, vcs=vcs)
         metrics = series(loss=[2.0, 1.0], acc=[math.nan], big=[math.inf, 16777217.0])
         notes = Notes(label="a", tags=("t", "s"), comment="c", marked=True)
+        params = {"Ridge.alpha": 1.0, "Ridge.tol": math.inf, "Ridge.solver": None}
         record = put(
-            store, 1, flags=flags, given=("lr",), source=source, metrics=metrics, notes=notes
+            store,
+            1,
+            flags=flags,
+            given=("lr",),
+            source=source,
+            metrics=metrics,
+            params=params,
+            notes=notes,
         )
 
         assert one(store, 1) == IndexedRun(
@@ -145,6 +153,7 @@ class TestContent:
             flags=flags,
             given=("lr",),
             metrics=metrics,
+            params=params,
             command=("python", "train.py"),
             commit="abc",
             is_dirty=True,

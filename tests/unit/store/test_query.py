@@ -424,9 +424,17 @@ def _metric(run: Run, name: str, field: str = "last") -> Any:
     return float(value) if isinstance(value, str) else value
 
 
+def _param(run: Run, name: str) -> Any:
+    return run.params.get(name, _MISSING)
+
+
 def _any(run: Run, name: str) -> Any:
-    value = _flag(run, name)
-    return _metric(run, name) if value is _MISSING else value
+    places = (_flag(run, name), _metric(run, name), _param(run, name))
+    return next((value for value in places if value is not _MISSING), _MISSING)
+
+
+def _is_of_metric(run: Run, name: str) -> bool:
+    return _flag(run, name) is _MISSING and _metric(run, name) is not _MISSING
 
 
 def _is_number(value: Any) -> bool:
@@ -467,7 +475,7 @@ def _comparisons(draw: st.DrawFn) -> Case:
     sign = draw(st.sampled_from(sorted(_SIGNS)))
     wanted = draw(st.sampled_from((*_NUMBERS, *_WORDS)))
     written = _quote(wanted) if isinstance(wanted, str) else repr(wanted)
-    where = draw(st.sampled_from(("", "flag:", "=", "metric:", *_FIELDS)))
+    where = draw(st.sampled_from(("", "flag:", "=", "metric:", "param:", *_FIELDS)))
     if where in _FIELDS:
         return Case(
             f"{where} {name} {sign} {written}",
@@ -475,10 +483,12 @@ def _comparisons(draw: st.DrawFn) -> Case:
         )
 
     def holds(run: Run, _: Notes) -> bool:
-        flag = _flag(run, name)
-        if where == "metric:" or (where == "" and flag is _MISSING):
+        if where == "":
+            return _compares(_any(run, name), sign, wanted, _is_of_metric(run, name))
+        if where == "metric:":
             return _compares(_metric(run, name), sign, wanted, True)
-        return _compares(flag, sign, wanted, False)
+        value = _param(run, name) if where == "param:" else _flag(run, name)
+        return _compares(value, sign, wanted, False)
 
     return Case(f"{where}{name} {sign} {written}", holds)
 
@@ -508,7 +518,7 @@ def _other_tests(draw: st.DrawFn) -> Case:
                      lambda r, _: r.started is not None and r.started > NOW - timedelta(hours=3)),
                 Case(f"{name} in ({number}, adam)",
                      lambda r, _: any(
-                         _compares(_any(r, name), "=", wanted, _flag(r, name) is _MISSING)
+                         _compares(_any(r, name), "=", wanted, _is_of_metric(r, name))
                          for wanted in (number, "adam"))),
             ]
         )
@@ -542,6 +552,7 @@ _runs = st.lists(
     st.fixed_dictionaries(
         {
             "flags": st.dictionaries(st.sampled_from(_NAMES), _values),
+            "params": st.dictionaries(st.sampled_from(_NAMES), _values),
             "metrics": st.dictionaries(
                 st.sampled_from(_NAMES),
                 st.lists(st.sampled_from((*_NUMBERS, math.nan)), min_size=1, max_size=3),
