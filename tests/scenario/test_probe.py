@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
 from textwrap import dedent
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from fidelity import REENACT, World, interpreters, run_both
+from frameworks import python_with
 
 SHIM = Path(__file__).parents[2] / "src" / "reenact" / "probe" / "shim"
 
@@ -139,6 +142,269 @@ def test_children_that_ignore_the_environment_run_without_it(tmp_path: Path) -> 
     both = run_both(tmp_path, {"train.py": script}, "train.py")
 
     assert both.recorded == both.plain
+
+
+def old_interpreters() -> list[str]:
+    """Return the interpreters before Python 3.8 that are installed here."""
+    roots = [os.environ.get("PYENV_ROOT", ""), os.path.expanduser("~/.pyenv")]
+    patterns = ("2.7.*/bin/python2.7", "3.6.*/bin/python3.6", "3.7.*/bin/python3.7")
+    return [
+        str(path)
+        for pattern in patterns
+        for path in [p for root in roots if root for p in Path(root, "versions").glob(pattern)][:1]
+    ]
+
+
+@pytest.mark.parametrize("python", old_interpreters(), ids=lambda path: Path(path).name)
+def test_children_of_an_older_python_run_without_it(tmp_path: Path, python: str) -> None:
+    code = "import sys, json, os; print(sys.version_info[:2], len(sys.path), len(sys.meta_path))"
+    script = f"""
+        import subprocess
+        print(subprocess.check_output([{python!r}, "-c", {code!r}]))
+    """
+
+    both = run_both(tmp_path, {"train.py": script}, "train.py")
+
+    assert both.plain.status == 0
+    assert both.recorded == both.plain
+
+
+_UNREACHED = """
+    import os, subprocess, sys
+    wait = "import sys; print('_reenact.start' in sys.modules, flush=True); sys.stdin.read()"
+    path = {"PATH": os.environ["PATH"]}
+    children = [
+        subprocess.Popen([sys.executable, *words, "-c", wait], env=env, stdin=-1, stdout=-1)
+        for words, env in [
+            (["-I"], None),
+            (["-uE"], None),
+            (["-S", "-W", "error"], None),
+            ([], path),
+            ([], {**os.environ, "PYTHONPATH": "/nowhere"}),
+            ([], None),
+        ]
+    ]
+    print([child.stdout.readline() == b"True\\n" for child in children], flush=True)
+    sys.stdin.read()
+    for child in children:
+        child.communicate()
+"""
+
+
+def _unreached(world: World) -> tuple[list[str], list[str]]:
+    """Run processes some of which are not reached; return the answers of all and what doctor says.
+
+    They end once all of them have been seen.
+    """
+    pipe = subprocess.PIPE
+    with world.start(["train.py"], stdin=pipe, text=True) as process:
+        assert process.stdout is not None
+        answers = process.stdout.readline().strip("[]\n").split(", ")
+        # Two looks; there is nothing else to see of them.
+        time.sleep(1.0)
+        process.communicate("")
+    assert process.returncode == 0
+    findings = json.loads(world.reenact("doctor", "--json"))["findings"]
+    return answers, [f["detail"] for f in findings if f["what"] == "not reached"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there they are seen")
+def test_doctor_says_which_processes_were_not_reached_and_why(tmp_path: Path) -> None:
+    world = World(tmp_path, {"train.py": _UNREACHED})
+
+    answers, details = _unreached(world)
+
+    assert answers == ["False"] * 5 + ["True"]
+    ends = [detail.rpartition("): ")[2] for detail in details]
+    assert sorted(ends) == [
+        "it was started with -E; `reenact install-hook` reaches it",
+        "it was started with -I; `reenact install-hook` reaches it",
+        "it was started with -S",
+        "its PYTHONPATH had been replaced; `reenact install-hook` reaches it",
+        "its environment had been emptied",
+    ]
+    assert any(" -I -c " in detail for detail in details)
+
+
+def test_the_hook_reaches_processes_that_ignore_pythonpath(tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False)
+    python = str(environment / "bin/python")
+    site = next((environment / "lib").glob("python*/site-packages"))
+    before = sorted(os.listdir(site))
+    script = """
+        import subprocess, sys
+        for words in (["-I"], ["-E"], []):
+            code = "import reenact; reenact.log(%s=1.0)" % (words or ["none"])[0].strip("-")
+            subprocess.check_call([sys.executable, *words, "-c", code])
+    """
+    world = World(tmp_path, {"train.py": script})
+
+    said = json.loads(world.reenact("install-hook", "--python", python, "--json"))
+    done = _run(world, "train.py", python=python)
+
+    assert (said["is_there"], said["directory"]) == (True, str(site))
+    assert done.returncode == 0, done.stderr
+    record = _record(world)
+    assert set(record["metrics"]) == {"I", "E", "none"}
+    # Once each.
+    assert [process["kind"] for process in record["processes"]] == ["start"] * 4
+    world.reenact("install-hook", "--python", python, "--remove")
+    assert [name for name in sorted(os.listdir(site)) if name != "__pycache__"] == before
+
+
+def test_the_hook_is_silent_outside_of_runs_and_when_reenact_has_gone(tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False)
+    python = str(environment / "bin/python")
+    site = next((environment / "lib").glob("python*/site-packages"))
+    world = World(tmp_path, {})
+    world.reenact("install-hook", "--python", python)
+    module = site / "_reenact_hook.py"
+    module.write_text(module.read_text().replace(str(SHIM), "/gone"))
+    code = (
+        "import sys; print(sorted(m for m in sys.modules if 'reenact' in m), '/gone' in sys.path)"
+    )
+
+    outcomes = []
+    for env in ({}, {"REENACT_RECORD_DIR": str(tmp_path)}):
+        words = [python, "-I", "-c", code]
+        done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+        outcomes.append((done.stdout, done.stderr))
+
+    assert outcomes == [("[] False\n", ""), ("['_reenact_hook'] False\n", "")]
+
+
+def test_an_environment_that_cannot_take_the_hook_is_refused(tmp_path: Path) -> None:
+    world = World(tmp_path, {})
+    (tmp_path / "python").write_text("#!/bin/sh\nprintf '/proc/nowhere\\n3.11.0\\n'\n")
+    (tmp_path / "python").chmod(0o755)
+
+    said = []
+    for python in (tmp_path / "python", tmp_path / "none", "/bin/false"):
+        words = [*REENACT, "install-hook", "--python", str(python)]
+        done = subprocess.run(words, env=world.env, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        said.append(done.stderr.splitlines()[0])
+
+    assert said[0].startswith("error: cannot write `/proc/nowhere`: ")
+    assert said[1] == f"error: there is no interpreter `{tmp_path}/none`"
+    assert said[2].startswith("error: `/bin/false` does not say where its packages are")
+
+
+# --- launchers ---
+
+_RANKS = """
+    import os, reenact
+    rank = os.environ.get("RANK", "none")
+    for step in range(3):
+        reenact.log({f"rank {rank}": float(step)}, step=step)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "ranks"),
+    [
+        (("-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"), ("0", "1")),
+        # Without a GPU it starts one process, which has no rank.
+        (("-m", "accelerate.commands.accelerate_cli", "launch", "--cpu"), ("none",)),
+    ],
+    ids=["torchrun", "accelerate"],
+)
+def test_what_a_launcher_starts_logs_into_the_run(
+    tmp_path: Path, words: tuple[str, ...], ranks: tuple[str, ...]
+) -> None:
+    python = python_with("torch", "accelerate")
+    world = World(tmp_path, {"train.py": _RANKS}, {"OMP_NUM_THREADS": "1"})
+
+    done = _run(world, "--", python, *words, "train.py", timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    found = {
+        name: metric["count"]
+        for name, metric in _record(world)["metrics"].items()
+        if name.startswith("rank")
+    }
+    assert found == {f"rank {rank}": 3 for rank in ranks}
+
+
+def test_workers_of_joblib_log_into_the_run(tmp_path: Path) -> None:
+    python = python_with("joblib")
+    script = """
+        import joblib, reenact
+        def work(number):
+            import reenact
+            reenact.log({f"worker{number}": float(number)})
+            return number
+        if __name__ == "__main__":
+            print(sum(joblib.Parallel(n_jobs=2)(joblib.delayed(work)(n) for n in range(6))))
+    """
+    world = World(tmp_path, {"train.py": script})
+
+    done = _run(world, "train.py", python=python)
+
+    assert (done.returncode, done.stdout) == (0, b"15\n"), done.stderr
+    assert {f"worker{number}" for number in range(6)} <= set(_record(world)["metrics"])
+
+
+# --- imports ---
+
+
+def test_a_framework_that_fails_to_be_imported_fails_as_ever(tmp_path: Path) -> None:
+    files = {
+        "sklearn/__init__.py": "",
+        "sklearn/base.py": "def fail():\n    raise ValueError('broken')\nfail()\n",
+        "train.py": """
+            try:
+                import sklearn.base
+            except ValueError as error:
+                print(error, error.__context__)
+            import sys
+            assert "sklearn.base" not in sys.modules
+            from sklearn import base
+        """,
+    }
+
+    both = run_both(tmp_path, files, "train.py")
+
+    assert both.plain.status == 1
+    assert b"broken None" in both.plain.stdout
+    assert both.recorded == both.plain
+
+
+def test_a_module_that_is_waited_for_looks_as_ever(tmp_path: Path) -> None:
+    files = {
+        "sklearn/__init__.py": "",
+        "sklearn/base.py": "class BaseEstimator: pass\n",
+        "train.py": """
+            import importlib.util, inspect, sys
+            print(importlib.util.find_spec("sklearn.base").loader.__class__)
+            import sklearn.base as base
+            print(type(base.__loader__), base.__spec__.loader is base.__loader__)
+            print(vars(base.__loader__), inspect.getsource(base.BaseEstimator))
+            print(importlib.reload(base) is base, importlib.import_module("sklearn.base") is base)
+        """,
+    }
+
+    both = run_both(tmp_path, files, "train.py")
+
+    assert both.recorded[:3] == both.plain[:3]
+
+
+def test_a_start_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
+    broken = tmp_path / "shim"
+    shutil.copytree(SHIM, broken, ignore=shutil.ignore_patterns("__pycache__"))
+    start = broken / "_reenact" / "start.py"
+    text = start.read_text()
+    assert "    os.register_at_fork(" in text
+    start.write_text(text.replace("    os.register_at_fork(", "    raise SystemError(", 1))
+    env = {**os.environ, "PYTHONPATH": str(broken), "REENACT_RECORD_DIR": str(tmp_path)}
+    code = "import sys, json; print(len(sys.meta_path), any('shim' in p for p in sys.path))"
+
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=True)
+    plain = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+    assert (done.stdout, done.stderr) == (plain.stdout, b"")
 
 
 # --- the user's own start-up code ---

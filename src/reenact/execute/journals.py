@@ -7,19 +7,31 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Iterator
+from itertools import repeat
 from struct import Struct
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reenact.model.metrics import Point
+
+if TYPE_CHECKING:
+    from io import FileIO
 
 PROBE_DIRECTORY = "probe"
 """In the run's `.reenact/`."""
 
+MANY_POINTS = 1 << 15
+"""With so many points from one `poll` there may be more: it returns twice as many at most."""
+
 _RECORD = Struct("<qqdII")
 _MARKER = int.from_bytes(b"rnt1", "little")
 _HEADER = int.from_bytes(b"rntj", "little")
-_CHUNK_BYTES = 1 << 18
+_FIRST_RECORDS = 128
+_CHUNK_RECORDS = 8192
 _MOST_EVENTS_BYTES = 1 << 28
+_PATIENCE_S = 1.0
+"""A record that is not there when later ones are is waited for so long: a thread is writing it."""
 
 
 class Reported(NamedTuple):
@@ -48,13 +60,14 @@ class JournalTail:
 
     Attributes:
         events: everything so far that is no point, in order of appearance by process.
-        lost: how many points found no room.
     """
 
     def __init__(self, record_directory: str) -> None:
         self.events: list[Event] = []
         self._directory = f"{record_directory}/{PROBE_DIRECTORY}"
         self._journals: dict[str, _Journal] = {}
+        # Those of processes that have ended are not looked at again before the end.
+        self._active: list[_Journal] = []
 
     @property
     def lost(self) -> int:
@@ -62,101 +75,171 @@ class JournalTail:
         return sum(journal.lost for journal in self._journals.values())
 
     def poll(self) -> list[Reported]:
-        """Return the points that have come, at most some hundred thousand of a process."""
-        return self._read(is_final=False)
+        """Return points that have come, some `MANY_POINTS` at most: it takes 0.05 s or less."""
+        self._find_new()
+        found: list[Reported] = []
+        seen: list[_Journal] = []
+        room = 2 * MANY_POINTS
+        for journal in self._active:
+            if room <= 0:
+                break
+            seen.append(journal)
+            # Asked first: what a process wrote before its end is there when it has ended.
+            is_alive = journal.is_alive()
+            reported = journal.read(self.events, room)
+            room -= sum(len(one.points) for one in reported)
+            found += reported
+            journal.is_active = is_alive or journal.has_more
+        # Those that had to wait come first the next time.
+        self._active = self._active[len(seen) :] + [one for one in seen if one.is_active]
+        return found
 
-    def finish(self) -> list[Reported]:
-        """Return what is left when no process writes any more."""
-        return self._read(is_final=True)
+    def finish(self) -> Iterator[Reported]:
+        """Yield what is left when no process writes any more, a piece at a time."""
+        self._find_new()
+        for journal in self._journals.values():
+            yield from journal.read_rest(self.events)
 
-    def _read(self, *, is_final: bool) -> list[Reported]:
+    def _find_new(self) -> None:
         try:
             names = os.listdir(self._directory)
         except OSError:
-            return []
+            return
         for key in sorted({name.partition(".")[0] for name in names} - self._journals.keys()):
-            self._journals[key] = _Journal(f"{self._directory}/{key}", key)
-        found = []
-        for journal in self._journals.values():
-            found += journal.read(self.events, is_final=is_final)
-        return found
+            journal = self._journals[key] = _Journal(f"{self._directory}/{key}", key)
+            self._active.append(journal)
 
 
 class _Journal:
+    """The two files of one process."""
+
     def __init__(self, path: str, key: str) -> None:
         self.lost = 0
+        self.is_active = True
+        self.has_more = False
         self._path = path
         self._key = key
         self._names: dict[int, tuple[str, str]] = {}
         self._events_at = 0
         self._index = 0
-        # Records that were not written when later ones were: a thread was interrupted.
+        # Records that were not there when later ones were, and have been waited for in vain.
         self._holes: list[int] = []
+        # Before this index holes are waited for, since that moment.
+        self._waits_until = 0
+        self._waits_since = 0.0
 
-    def read(self, events: list[Event], *, is_final: bool) -> list[Reported]:
-        """Return new points, add new events to `events`."""
-        found: dict[str, list[Point]] = {}
-        # Points before events: the name of a point that is there is there, too.
-        records = self._read_records(is_final=is_final)
-        self._read_events(events)
-        for time_ns, step, value, number in records:
-            known = self._names.get(number)
-            if known is None:
-                self.lost += 1
-                continue
-            name, source = known
-            found.setdefault(source, []).append(Point(name, step, time_ns, value))
-        return [Reported(source, points) for source, points in found.items()]
+    def is_alive(self) -> bool:
+        """Tell whether the process may still write."""
+        try:
+            os.kill(int(self._key.partition("-")[0]), 0)
+        except ProcessLookupError:
+            return False
+        except (OSError, ValueError, OverflowError):
+            pass  # Somebody else's, or nobody knows whose.
+        return True
 
-    def _read_records(self, *, is_final: bool) -> list[tuple[int, int, float, int]]:
-        records: list[tuple[int, int, float, int]] = []
+    def read(self, events: list[Event], room: int) -> list[Reported]:
+        """Return new points, at most `room` of them; add new events to `events`.
+
+        `has_more` says then whether there was more to read.
+        """
+        pieces = []
         try:
             with open(f"{self._path}.points", "rb", buffering=0) as file:
-                self._read_header(file.read(_RECORD.size))
-                while True:
-                    file.seek(self._index * _RECORD.size)
-                    data = file.read(_CHUNK_BYTES)
-                    if not self._take(data, records, is_final=is_final):
+                self._read_header(file)
+                count = _FIRST_RECORDS
+                while room > 0:
+                    count = min(count, room)
+                    data = self._read_records(file, self._index, count)
+                    whole = self._until_hole(data)
+                    pieces.append(data[: whole * _RECORD.size])
+                    self._index += whole
+                    room -= whole
+                    self.has_more = whole == count
+                    if not self.has_more:
                         break
-                if is_final:
-                    for index in self._holes:
-                        file.seek(index * _RECORD.size)
-                        data = file.read(_RECORD.size)
-                        if len(data) == _RECORD.size:
-                            record = _RECORD.unpack(data)
-                            if record[4] == _MARKER:
-                                records.append(record[:4])
+                    count = _CHUNK_RECORDS
         except FileNotFoundError:
             pass
-        return records
+        return self._points(pieces, events)
 
-    def _read_header(self, data: bytes) -> None:
-        if len(data) == _RECORD.size:
+    def read_rest(self, events: list[Event]) -> Iterator[Reported]:
+        """Yield all points that are left, a piece at a time; add new events to `events`."""
+        try:
+            with open(f"{self._path}.points", "rb", buffering=0) as file:
+                self._read_header(file)
+                late = [self._read_records(file, index, 1) for index in self._holes]
+                self._holes = []
+                yield from self._points(late, events)
+                # Zeros are no end here: what was set aside and never used may be followed by
+                # records that were appended.
+                while data := self._read_records(file, self._index, _CHUNK_RECORDS):
+                    self._index += len(data) // _RECORD.size
+                    if data.strip(b"\0"):
+                        yield from self._points([data], events)
+        except FileNotFoundError:
+            pass
+        self._read_events(events)
+
+    def _read_header(self, file: FileIO) -> None:
+        data = self._read_records(file, 0, 1)
+        if data:
             _, lost, _, _, marker = _RECORD.unpack(data)
             if marker == _HEADER:
-                self.lost = lost
+                self.lost = max(self.lost, lost)
 
-    def _take(
-        self, data: bytes, records: list[tuple[int, int, float, int]], *, is_final: bool
-    ) -> bool:
-        """Take in the records of a piece of the file; tell whether there may be more."""
-        is_all = len(data) < _CHUNK_BYTES
-        written = data.rstrip(b"\0")
-        whole = -(-len(written) // _RECORD.size)
-        whole = min(whole, len(data) // _RECORD.size)
-        at = self._index
-        for record in _RECORD.iter_unpack(data[: whole * _RECORD.size]):
-            if record[4] == _MARKER:
-                records.append(record[:4])
-            elif record[4] != _HEADER:
-                self._holes.append(at)
-            at += 1
-        self._index = at
-        if is_final and not is_all:
-            # What was set aside and never used may be followed by records that were appended.
-            self._index += (_CHUNK_BYTES // _RECORD.size) - whole
-            return True
-        return not is_all and len(written) > len(data) - _RECORD.size
+    def _read_records(self, file: FileIO, index: int, count: int) -> bytes:
+        data = os.pread(file.fileno(), count * _RECORD.size, index * _RECORD.size)
+        return data[: len(data) - len(data) % _RECORD.size]
+
+    def _until_hole(self, data: bytes) -> int:
+        """Return how many of these records, which are the next ones, can be taken in now."""
+        data = data[: -(-len(data.rstrip(b"\0")) // _RECORD.size) * _RECORD.size]
+        if _is_whole(data):
+            return len(data) // _RECORD.size
+        markers = [record[4] for record in _RECORD.iter_unpack(data)]
+        written = len(markers)
+        while written and markers[written - 1] not in (_MARKER, _HEADER):
+            written -= 1
+        now = time.monotonic()
+        for at in range(written):
+            index = self._index + at
+            if markers[at] in (_MARKER, _HEADER):
+                continue
+            if index >= self._waits_until:
+                self._waits_until = self._index + written
+                self._waits_since = now
+            if now - self._waits_since < _PATIENCE_S:
+                return at
+            self._holes.append(index)
+        return written
+
+    def _points(self, pieces: list[bytes], events: list[Event]) -> list[Reported]:
+        """Make points of records."""
+        # Events after records: the name of a point that is there is there, too.
+        self._read_events(events)
+        found: dict[str, list[Point]] = {}
+        # Makes the same Point without a Python frame for each.
+        new = tuple.__new__
+        for data in filter(None, pieces):
+            times, steps, values, numbers, _ = zip(*_RECORD.iter_unpack(data), strict=True)
+            known = self._names.get(numbers[0])
+            if known and numbers.count(numbers[0]) == len(numbers) and _is_whole(data):
+                name, source = known
+                fields = zip(repeat(name), steps, times, values)
+                found.setdefault(source, []).extend(map(new, repeat(Point), fields))
+                continue
+            for time_ns, step, value, number, marker in _RECORD.iter_unpack(data):
+                if marker != _MARKER:
+                    continue
+                known = self._names.get(number)
+                if known is None:
+                    self.lost += 1
+                else:
+                    name, source = known
+                    point = new(Point, (name, step, time_ns, value))
+                    found.setdefault(source, []).append(point)
+        return [Reported(source, points) for source, points in found.items()]
 
     def _read_events(self, events: list[Event]) -> None:
         try:
@@ -171,10 +254,36 @@ class _Journal:
             try:
                 fields = json.loads(line)
                 kind = fields.pop("k")
+                if b"\\ud" in line:
+                    fields = _storable(fields)
+                if kind == "name":
+                    source = f"{fields['origin']}:{self._key}"
+                    self._names[fields["id"]] = (fields["name"], source)
+                elif kind == "lost":
+                    self.lost = max(self.lost, fields["count"])
+                else:
+                    events.append(Event(self._key, kind, fields))
             except (ValueError, AttributeError, KeyError, TypeError):
-                continue
-            if kind == "name":
-                source = f"{fields['origin']}:{self._key}"
-                self._names[fields["id"]] = (fields["name"], source)
-            else:
-                events.append(Event(self._key, kind, fields))
+                continue  # Half a line, of a process that was killed.
+
+
+def _is_whole(data: bytes) -> bool:
+    """Tell whether all of these records have been written."""
+    count = len(data) // _RECORD.size
+    return all(
+        data[28 + at :: _RECORD.size] == bytes([byte]) * count for at, byte in enumerate(b"rnt1")
+    )
+
+
+def _storable(value: Any) -> Any:
+    """Show lone surrogates, which no record can hold, by their escapes; but not in paths."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, dict):
+        return {
+            _storable(name): inner if name == "path" else _storable(inner)
+            for name, inner in value.items()
+        }
+    return value

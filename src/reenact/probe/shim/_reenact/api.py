@@ -6,6 +6,7 @@ Outside a run these functions do nothing; the first call says so once on standar
 
 from __future__ import annotations
 
+import _thread
 import os
 import sys
 
@@ -27,6 +28,13 @@ __all__ = [
 
 _MOST_REMARKS = 20
 _complained = set()
+_importing = _thread.RLock()
+"""A fork waits for it: the child of one in the middle of an import could never finish that."""
+os.register_at_fork(
+    before=_importing.acquire,
+    after_in_parent=_importing.release,
+    after_in_child=_importing.release,
+)
 _shim = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -54,14 +62,17 @@ def log(metrics=None, step=None, **values):
         if journal._place.directory is None:
             _say_that_there_is_no_run("log")
         return
-    if journal.record_directory() is None:
+    if journal._place.directory is None:
         _say_that_there_is_no_run("log")
         return
     try:
-        entries = [*_flatten(metrics, ""), *_flatten(values, "")]
-    except Exception as error:
-        _complain("`log` takes names and numbers, not %s" % _brief(metrics), error)
-        return
+        # A copy: another thread may change it.
+        entries = list(metrics.items()) if metrics.__class__ is dict else [*dict(metrics).items()]
+    except Exception:
+        _complain("`log` takes names and numbers, not %s" % _brief(metrics))
+        entries = []
+    if values:
+        entries += values.items()
     for name, value in entries:
         try:
             _point(name, value, step)
@@ -78,8 +89,8 @@ def log_params(params=None, **values):
         return _say_that_there_is_no_run("log_params")
     try:
         journal.params("", {**dict(params or {}), **values}, "log")
-    except Exception as error:
-        _complain("`log_params` takes names and values, not %s" % _brief(params), error)
+    except Exception:
+        _complain("`log_params` takes names and values, not %s" % _brief(params))
 
 
 def log_output(path, name=None):
@@ -152,53 +163,69 @@ def _media(function, *arguments, **options):
     if journal.record_directory() is None:
         return _say_that_there_is_no_run(function)
     try:
-        from _reenact import media
+        with _importing:
+            from _reenact import media
 
         getattr(media, function)(*arguments, **options)
     except Exception as error:
         what = _brief(arguments[0]) if arguments else "this"
-        _complain("`%s` could not keep %s: %s" % (function, what, error), error)
+        _complain("`%s` could not keep %s: %s" % (function, what, error))
 
 
-def _flatten(metrics, prefix):
-    for name, value in dict(metrics).items():
-        full = prefix + (name if type(name) is str else str(name))
-        if hasattr(value, "items"):
-            yield from _flatten(value, full + "/")
-        else:
-            yield full, value
-
-
-def _record(name, value, step, error):
+def _record(name, value, step, error, within=()):
     """Record what the quick way refused: a dictionary, many numbers, or nothing at all."""
     try:
-        if hasattr(value, "items"):
-            for inner, number in _flatten({name: value}, ""):
-                _point(inner, number, step)
-            return
-        numbers = _numbers_in(value)
-        if numbers is not None:
+        is_dictionary = hasattr(value, "items")
+        if id(value) in within:
+            raise ValueError("it contains itself")
+        if is_dictionary:
+            entries = [("%s/%s" % (name, inner), number) for inner, number in value.items()]
+            steps = [step] * len(entries)
+        else:
+            numbers = _numbers_in(value)
+            if numbers is None:
+                raise error
+            entries = [(name, number) for number in numbers]
             steps = _steps_of(numbers, step)
-            for number, at in zip(numbers, steps):
-                _point(name, number, at)
-            return
-    except Exception as inner_error:
-        error = inner_error
-    text = str(error)
-    if "step" in text and "int" not in text:
-        _complain("metric `%s` was not recorded: %s" % (name, text), error)
+    except Exception as problem:
+        _refuse(name, value, problem)
+        return
+    for (inner, number), at in zip(entries, steps):
+        try:
+            _point(inner, number, at)
+        except Exception as problem:
+            if is_dictionary:
+                _record(inner, number, at, problem, (*within, id(value)))
+            else:
+                _refuse(inner, number, problem)
+
+
+def _refuse(name, value, error):
+    if isinstance(error, journal.StepError):
+        _complain("metric `%s` was not recorded: %s" % (_short(name), error))
+    elif isinstance(error, OverflowError):
+        _complain("metric `%s` is too large a number" % _short(name))
+    elif isinstance(error, ValueError) and "its name" in str(error):
+        _complain("metric `%s` was not recorded: %s" % (_short(name), error))
     else:
-        _complain("metric `%s` is not a number: %s" % (name, _brief(value)), error)
+        _complain("metric `%s` is not a number: %s" % (_short(name), _brief(value)))
+
+
+def _short(name):
+    text = str(name)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _numbers_in(value):
     """Return a list of the numbers in an array or a list, None where it is neither."""
-    if isinstance(value, (str, bytes)) or getattr(value, "shape", None) == ():
+    if isinstance(value, (str, bytes, bytearray)) or getattr(value, "shape", None) == ():
         return None
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     if hasattr(value, "reshape") and hasattr(value, "tolist"):
         return value.reshape(-1).tolist()
+    if hasattr(value, "tolist"):
+        return value.tolist()
     return list(value) if hasattr(value, "__len__") else None
 
 
@@ -207,17 +234,15 @@ def _steps_of(numbers, step):
         return [None] * len(numbers)
     steps = _numbers_in(step)
     if steps is None:
-        return range(step, step + len(numbers))
+        first = journal.whole(step)
+        return range(first, first + len(numbers))
     if len(steps) != len(numbers):
-        raise ValueError("step: %d steps for %d points" % (len(steps), len(numbers)))
+        raise journal.StepError("%d steps for %d points" % (len(steps), len(numbers)))
     return steps
 
 
 def _brief(value):
-    try:
-        text = repr(value)
-    except Exception:
-        text = "<no repr>"
+    text = journal.short_repr(value)
     text = text if len(text) <= 60 else text[:57] + "..."
     return "%s (%s)" % (" ".join(text.split()), type(value).__name__)
 
@@ -230,7 +255,7 @@ def _say_that_there_is_no_run(function):
     _say("%s: reenact.%s: %s" % (_caller(), function, text))
 
 
-def _complain(text, error):
+def _complain(text):
     at = _caller()
     if at in _complained or len(_complained) > _MOST_REMARKS:
         return
@@ -240,10 +265,17 @@ def _complain(text, error):
 
 
 def _caller():
+    """Return file and line of the script; a file of the run directory as the project has it."""
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_shim):
         frame = frame.f_back
-    return "?" if frame is None else "%s:%d" % (frame.f_code.co_filename, frame.f_lineno)
+    if frame is None:
+        return "?"
+    path = frame.f_code.co_filename
+    run = journal.run_directory()
+    if run and path.startswith(run + "/"):
+        path = path[len(run) + 1 :]
+    return "%s:%d" % (path, frame.f_lineno)
 
 
 def _say(text):

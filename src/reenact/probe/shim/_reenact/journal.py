@@ -20,7 +20,7 @@ import mmap
 import os
 import sys
 from _json import encode_basestring_ascii as _quote
-from itertools import count
+from itertools import count, islice
 from struct import Struct
 from struct import error as StructError
 from time import time_ns
@@ -31,17 +31,26 @@ VERSION = 1
 RECORD_BYTES = 32
 MOST_NAMES = 100000
 """New names beyond so many in one process are not recorded; a remark says so."""
+MOST_NAME = 1000
+"""A metric's name has so many characters at most."""
+MOST_ITEMS = 10000
+"""Of longer lists and dictionaries in events only the beginning is kept."""
+MOST_PARAMS_BYTES = 1 << 22
+"""What is recorded of the params that are told at once."""
 MOST_TEXT = 65536
 """Longer texts in events are cut, and say so."""
 
 _RECORD = Struct("<qqdII")
 _pack_into = _RECORD.pack_into
 _FIRST_WINDOW = 65536
-_LARGEST_WINDOW = 4 << 20
+_LARGEST_WINDOW = 1 << 19
 _MOST_FAILURES = 20
 _MOST_DEPTH = 8
 _EMPTY = (None, 0, 0)
+_CAN_MAP_ALONE = sys.version_info >= (3, 13)
+"""A map can do without a descriptor of its own."""
 
+_unsaid = []
 _numbers = {}
 _implied = {}
 _counter = count(1)
@@ -56,13 +65,13 @@ class _Place(object):
         self.lock = _thread.RLock()
         self.directory = None
         self.run_directory = None
-        self.path = None
-        self.known_names = 0
+        self.paths = []
+        self.next_name = count()
         self.maps = []
         self.size = 0
         self.lost = 0
+        self.told_lost = 0
         self.appends = False
-        self.descriptor_of_map = None
         self.scopes = {}
         self.failures = 0
         self.is_fork = False
@@ -75,10 +84,12 @@ def attach(record_directory, run_directory):
     """Write from now on into the run whose `.reenact` directory this is; None for no run."""
     with _place.lock:
         while _place.maps:
-            _let_go(0)
+            _let_go(_place.maps.pop())
         _begin_anew()
         _place.directory = record_directory
         _place.run_directory = run_directory
+        while _unsaid and record_directory is not None:
+            event("framework", **_unsaid.pop())
 
 
 def record_directory():
@@ -99,11 +110,16 @@ def is_worker():
     if _place.is_fork:
         return True
     rank = os.environ.get("RANK")
-    if rank is not None:
-        return rank != "0"
+    return _is_child if rank is None else rank != "0"
+
+
+def _starts_as_child():
     words = " ".join(getattr(sys, "orig_argv", sys.argv)[:6])
     marks = ("--multiprocessing-fork", "multiprocessing.", "joblib.externals.loky", "popen_loky")
     return any(mark in words for mark in marks)
+
+
+_is_child = _starts_as_child()
 
 
 # --- points ---
@@ -125,8 +141,11 @@ def point(name, value, step):
                 window, (index - first) * RECORD_BYTES, time_ns(), step, value, number, MARKER
             )
         except StructError:
-            return _complain(name, step)
-        return None
+            return _complain_of_step()
+        except (ValueError, TypeError):
+            pass  # Other threads have filled and closed it meanwhile.
+        else:
+            return None
     return _write(index, time_ns(), step, value, number)
 
 
@@ -143,14 +162,17 @@ def _record(name, value, step, origin):
     """Record a number of any type.
 
     Raises:
-        TypeError, ValueError: it is not a number; nothing was recorded.
-        OverflowError: it is too large for a float.
+        StepError: the step is none; nothing was recorded.
+        Exception: whatever `float` raises for what is not a number; nothing was recorded.
     """
     if _place.directory is None:
         return
     if value.__class__ is not float:
-        if isinstance(value, (str, bytes)):
-            raise TypeError("text is not a number")
+        # Of an array with one element NumPy warns that it will be no number one day.
+        if value.__class__ is not int and (
+            isinstance(value, (str, bytes, bytearray)) or getattr(value, "ndim", 0)
+        ):
+            raise TypeError("it is no single number")
         value = float(value)
     key = name if origin == "log" else (name, origin)
     number = _numbers.get(key)
@@ -161,7 +183,7 @@ def _record(name, value, step, origin):
     if step is None:
         step = next(_implied.setdefault(key, count()))
     elif step.__class__ is not int:
-        step = _whole(step)
+        step = whole(step)
     index = next(_counter)
     window, first, end = _window
     now = time_ns()
@@ -169,42 +191,57 @@ def _record(name, value, step, origin):
         try:
             _pack_into(window, (index - first) * RECORD_BYTES, now, step, value, number, MARKER)
         except StructError:
-            _complain(name, step)
-    else:
-        _write(index, now, step, value, number)
+            _complain_of_step()
+        except (ValueError, TypeError):
+            pass  # Other threads have filled and closed it meanwhile.
+        else:
+            return
+    _write(index, now, step, value, number)
 
 
-def _whole(step):
-    """Return a step of any type as an int; TypeError or ValueError if it is none."""
-    if hasattr(step, "__index__"):
-        return step.__index__()
-    number = float(step)
-    if number != number or number in (float("inf"), float("-inf")) or int(number) != number:
-        raise ValueError("step %r is not a whole number" % (step,))
-    return int(number)
+class StepError(ValueError):
+    """A step that is no whole number of 64 bits."""
 
 
-def _complain(name, step):
-    raise ValueError("step %r of `%s` does not fit 64 bits" % (step, name))
+def whole(step):
+    """Return a step of any type as an int."""
+    try:
+        if hasattr(step, "__index__"):
+            return step.__index__()
+        number = float(step)
+        if int(number) == number:
+            return int(number)
+    except Exception:
+        pass
+    raise StepError("its step is not a whole number")
+
+
+def _complain_of_step():
+    raise StepError("its step does not fit 64 bits")
 
 
 def _register(key, name, origin):
+    text = name if type(name) is str else str(name)
+    if len(text) > MOST_NAME:
+        raise ValueError("its name has %d characters" % len(text))
     with _place.lock:
         number = _numbers.get(key)
         if number is not None:
             return number
-        if _place.known_names >= MOST_NAMES:
-            _lose()
-            if _place.known_names == MOST_NAMES:
-                _place.known_names += 1
-                text = "more than %d names of metrics in one process: points of others are lost"
-                remark("metric-names", text % MOST_NAMES)
-            return None
-        number = _place.known_names
-        if not event("name", id=number, name=str(name), origin=origin):
+        if _place.next_name is None:
             _lose()
             return None
-        _place.known_names += 1
+        # Taken before it is used: a signal handler may log in the middle of this.
+        number = next(_place.next_name)
+        if number >= MOST_NAMES:
+            _place.next_name = None
+            _lose()
+            message = "more than %d names of metrics in one process: points of others are lost"
+            remark("metric-names", message % MOST_NAMES)
+            return None
+        if not event("name", id=number, name=text, origin=origin):
+            _lose()
+            return None
         _numbers[key] = number
         return number
 
@@ -214,17 +251,13 @@ def _write(index, now, step, value, number):
     try:
         record = _RECORD.pack(now, step, value, number, MARKER)
     except StructError:
-        _complain("metric", step)
+        _complain_of_step()
     with _place.lock:
         if _place.directory is None:
             return
         try:
-            while not _place.appends and not _covers(index):
-                _extend(index)
             if not _place.appends:
-                window, first, _ = _window
-                at = (index - first) * RECORD_BYTES
-                window[at : at + RECORD_BYTES] = record
+                _put(index, record)
                 return
         except OSError:
             # Points beyond the window are appended one by one: there may be room again.
@@ -233,80 +266,141 @@ def _write(index, now, step, value, number):
             _append_record(record)
         except OSError:
             _lose()
+        else:
+            _tell_losses()
 
 
-def _covers(index):
-    return _window[1] <= index < _window[2]
+def _put(index, record):
+    while index >= _window[2]:
+        _extend()
+        if _place.appends:
+            _append_record(record)
+            return
+    window, first, _ = _window
+    if index >= first:
+        at = (index - first) * RECORD_BYTES
+        window[at : at + RECORD_BYTES] = record
+        return
+    # Other threads have gone on to the next window while this one held its number.
+    descriptor = os.open(_file(".points"), os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.pwrite(descriptor, record, index * RECORD_BYTES)
+    finally:
+        os.close(descriptor)
 
 
-def _extend(index):
-    """Map the part of the file that comes next, as often as it takes to reach `index`."""
+def _extend():
+    """Map the part of the file that comes next."""
     global _window
-    if index < _window[1]:
-        raise OSError("the window has moved on while another thread held this number")
-    size = min(max(_FIRST_WINDOW, _place.size), _LARGEST_WINDOW)
+    start = _place.size
+    size = min(max(_FIRST_WINDOW, start), _LARGEST_WINDOW)
     path = _file(".points")
-    is_new = _place.size == 0
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         try:
-            os.posix_fallocate(descriptor, _place.size, size)
+            os.posix_fallocate(descriptor, start, size)
         except AttributeError:
             _place.appends = True
             return
-        # Python keeps a copy of the descriptor beside the map; this is the number it gets.
-        number = os.dup(descriptor)
-        os.close(number)
-        window = mmap.mmap(descriptor, size, offset=_place.size)
+        window, number = _map(descriptor, start, size)
         status = os.fstat(descriptor)
     finally:
         os.close(descriptor)
-    first = _place.size // RECORD_BYTES
-    if is_new:
+    entry = (window, number, status.st_dev, status.st_ino)
+    if _place.size != start:
+        # A signal handler has logged in the middle of this, and mapped it.
+        _let_go(entry)
+        return
+    first = start // RECORD_BYTES
+    if start == 0:
         _RECORD.pack_into(window, 0, time_ns(), _place.lost, 0.0, VERSION, HEADER_MARKER)
-    _place.size += size
-    _place.maps.append((window, number, status.st_dev, status.st_ino))
+        if not _CAN_MAP_ALONE:
+            import atexit
+
+            atexit.register(_leave_descriptors)
+    _place.maps.append(entry)
+    _place.size = start + size
     _window = (window, first, first + size // RECORD_BYTES)
     # The first one holds the header; another thread may be writing to the last one but one.
     while len(_place.maps) > 3:
-        _let_go(1)
+        _let_go(_place.maps.pop(1))
 
 
-def _let_go(position):
+def _map(descriptor, start, size):
+    """Map a part of a file; return the map and the descriptor that Python keeps beside it."""
+    if _CAN_MAP_ALONE:
+        return mmap.mmap(descriptor, size, offset=start, trackfd=False), None
+    low = []
+    try:
+        # It is a copy, which gets the number that is free. Where the script has closed its
+        # standard streams that must be none of theirs: what is printed would go there.
+        number = os.dup(descriptor)
+        while number < 3:
+            low.append(number)
+            number = os.dup(descriptor)
+        os.close(number)
+        return mmap.mmap(descriptor, size, offset=start), number
+    finally:
+        for number in low:
+            os.close(number)
+
+
+def _let_go(entry):
     """Give back the memory of a window that is full."""
-    window, number, device, inode = _place.maps.pop(position)
+    if _may_close(entry):
+        try:
+            entry[0].close()
+            return
+        except BufferError:
+            pass
+    _abandoned.append(entry)
+
+
+def _may_close(entry):
+    """Tell whether the descriptor that Python closes together with a map is still the map's.
+
+    The script may have closed it: to close it again would take one of the script's own.
+    """
+    _, number, device, inode = entry
+    if number is None:
+        return True
     try:
         status = os.fstat(number)
-        is_ours = (status.st_dev, status.st_ino) == (device, inode)
     except OSError:
-        is_ours = False
-    if is_ours:
-        window.close()
-    else:
-        # The script has closed the descriptor; to close it again would take one of its own.
-        _abandoned.append(window)
+        return False
+    return (status.st_dev, status.st_ino) == (device, inode)
 
 
 _abandoned = []
 
 
+def _leave_descriptors():
+    """Let no map that Python deletes at its end close a descriptor of the script's."""
+    for entry in _place.maps + _abandoned:
+        if not _may_close(entry):
+            import ctypes
+
+            # It is never deleted then.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(entry[0]))
+
+
 def _append_record(record):
-    path = _file(".points")
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        size = os.fstat(descriptor).st_size
-        if os.write(descriptor, record) != len(record):
-            os.ftruncate(descriptor, size)
-            raise OSError("no room for a record")
-    finally:
-        os.close(descriptor)
+    _append(_file(".points"), record)
 
 
 def _lose():
     """Count a point that could not be stored, in a place that was set aside for it."""
     _place.lost += 1
     if _place.maps:
-        _RECORD.pack_into(_place.maps[0][0], 0, time_ns(), _place.lost, 0.0, VERSION, HEADER_MARKER)
+        window = _place.maps[0][0]
+        _RECORD.pack_into(window, 0, time_ns(), _place.lost, 0.0, VERSION, HEADER_MARKER)
+        _place.told_lost = _place.lost
+
+
+def _tell_losses():
+    """Say how many points were lost when there was not even room to set aside for that."""
+    if _place.lost > _place.told_lost and event("lost", count=_place.lost):
+        _place.told_lost = _place.lost
 
 
 # --- events ---
@@ -314,27 +408,52 @@ def _lose():
 
 def event(kind, **fields):
     """Write an event; False where that is impossible."""
+    return _write_event(kind, ['"%s":%s' % (name, encode(fields[name])) for name in fields])
+
+
+def _write_event(kind, parts):
     if _place.directory is None:
         return False
-    fields["k"] = kind
-    fields["t"] = time_ns()
+    line = "{%s}\n" % ",".join(['"k":"%s","t":%d' % (kind, time_ns()), *parts])
     try:
-        line = encode(fields).encode("ascii") + b"\n"
         with _place.lock:
-            path = _file(".events")
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            descriptor = os.open(path, flags, 0o666)
-            try:
-                return os.write(descriptor, line) == len(line)
-            finally:
-                os.close(descriptor)
+            _append(_file(".events"), line.encode("ascii"))
     except OSError:
         return False
+    return True
+
+
+def _append(path, data):
+    """Add all of it to a file of this process, or nothing."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        try:
+            is_whole = os.write(descriptor, data) == len(data)
+        except OSError:
+            is_whole = False
+        if not is_whole:
+            os.ftruncate(descriptor, size)
+            raise OSError("there is no room")
+    finally:
+        os.close(descriptor)
 
 
 def params(scope, values, origin):
     """Record settings that a framework used, as `scope.name`; with an empty scope as `name`."""
-    event("params", scope=scope, values=values, origin=origin)
+    parts = []
+    room = MOST_PARAMS_BYTES
+    for name, value in list(values.items()):
+        part = "%s:%s" % (_quote_name(name), encode(value))
+        room -= len(part)
+        if room < 0:
+            break
+        parts.append(part)
+    if len(parts) < len(values):
+        parts.append('"...":"(%d in all)"' % len(values))
+    head = '"scope":%s,"origin":%s' % (_quote(scope), _quote(origin))
+    _write_event("params", [head, '"values":{%s}' % ",".join(parts)])
 
 
 def scope(name):
@@ -351,7 +470,12 @@ def output(path, role, title=None, step=None, origin="log"):
 
 def framework(name, version, state="captured", detail=None):
     """Say that a framework is captured, or (`state` "not captured") why it is not."""
-    event("framework", name=name, version=version, state=state, detail=detail)
+    fields = {"name": name, "version": version, "state": state, "detail": detail}
+    if _place.directory is None:
+        # It was imported before a run in this process began.
+        _unsaid.append(fields)
+    else:
+        event("framework", **fields)
 
 
 def remark(code, message):
@@ -374,19 +498,25 @@ def failure(where, error):
         event("failure", where=where, error=text[:500], at=at)
 
 
-def encode(value, depth=0):
+def encode(value):
     """Return JSON for a value of any type; what JSON has no word for becomes its `repr`.
 
     NaN and the infinities are `{"$float": "NaN"}`. A text above `MOST_TEXT` characters is cut: it
-    ends in an ellipsis and its length. What nests deeper than 8 levels is shown by its `repr`.
+    ends in an ellipsis and its length. Beyond `MOST_ITEMS` items in all, a list or a dictionary
+    ends in an ellipsis and how many there are. What nests deeper than 8 levels is shown by its
+    `repr`.
     """
+    return _encode(value, 0, [MOST_ITEMS])
+
+
+def _encode(value, depth, room):
     kind = value.__class__
     if value is None or kind is bool:
         return "null" if value is None else "true" if value else "false"
     if kind is str:
         return _quote(value if len(value) <= MOST_TEXT else _cut(value))
     if kind is int:
-        return int.__repr__(value) if -(1 << 63) <= value < 1 << 64 else _quote(_repr(value))
+        return int.__repr__(value) if -(1 << 63) <= value < 1 << 64 else _quote(short_repr(value))
     if kind is float:
         if value - value == 0.0:
             return float.__repr__(value)
@@ -394,37 +524,72 @@ def encode(value, depth=0):
             "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
         )
     if depth < _MOST_DEPTH:
-        if kind is dict or isinstance(value, dict):
-            items = list(value.items())
-            return "{%s}" % ",".join(
-                "%s:%s" % (_quote(k if type(k) is str else _repr(k)), encode(v, depth + 1))
-                for k, v in items
-            )
+        if isinstance(value, dict):
+            return _encode_dictionary(value, depth + 1, room)
         if kind is list or kind is tuple:
-            return "[%s]" % ",".join(encode(item, depth + 1) for item in list(value))
-    return _encode_other(value, depth)
+            return _encode_list(value, depth + 1, room)
+    return _encode_other(value, depth, room)
 
 
-def _encode_other(value, depth):
+def _encode_list(value, depth, room):
+    parts = []
+    for item in value[: max(0, room[0])]:
+        if room[0] <= 0:
+            break
+        room[0] -= 1
+        parts.append(_encode(item, depth, room))
+    if len(parts) < len(value):
+        parts.append(_quote("... (%d items)" % len(value)))
+    return "[%s]" % ",".join(parts)
+
+
+def _encode_dictionary(value, depth, room):
+    parts = []
+    for name, item in list(islice(value.items(), max(0, room[0]))):
+        if room[0] <= 0:
+            break
+        room[0] -= 1
+        parts.append("%s:%s" % (_quote_name(name), _encode(item, depth, room)))
+    if len(parts) < len(value):
+        parts.append('"...":%s' % _quote("(%d items)" % len(value)))
+    return "{%s}" % ",".join(parts)
+
+
+def _quote_name(name):
+    text = name if type(name) is str else short_repr(name)
+    return _quote(text if len(text) <= MOST_NAME else text[:MOST_NAME] + "...")
+
+
+def _encode_other(value, depth, room):
     try:
         if isinstance(value, (bool, int, float, str)):
             # A subclass: an enumeration, NumPy's float64.
             for base in (bool, int, float, str):
                 if isinstance(value, base):
-                    return encode(base(value) if base is not str else str.__str__(value), depth)
+                    plain = base(value) if base is not str else str.__str__(value)
+                    return _encode(plain, depth, room)
         # A scalar of NumPy or of a tensor library on the processor.
         if getattr(value, "shape", None) == () and type(value).__module__ == "numpy":
-            return encode(value.item(), depth + 1)
+            return _encode(value.item(), depth + 1, room)
     except Exception:
         pass
-    return _quote(_repr(value))
+    return _quote(short_repr(value))
 
 
-def _repr(value):
+def short_repr(value):
+    """Return the `repr` of anything, or what stands for one that is long."""
+    kind = type(value)
     try:
+        if kind.__module__ in ("builtins", "collections", "array") and len(value) > MOST_ITEMS:
+            return "<%s of %d>" % (kind.__name__, len(value))
+    except TypeError:
+        pass  # It has no length.
+    try:
+        if kind is int and value.bit_length() > 10000:
+            return "<int of %d bits>" % value.bit_length()
         text = repr(value)
     except Exception as error:
-        text = "<%s that has no repr: %s>" % (type(value).__name__, type(error).__name__)
+        text = "<%s that has no repr: %s>" % (kind.__name__, type(error).__name__)
     return text if len(text) <= 1000 else text[:1000] + "... (%d characters)" % len(text)
 
 
@@ -436,11 +601,12 @@ def _cut(text):
 
 
 def _file(suffix):
-    if _place.path is None:
+    if not _place.paths:
         directory = _place.directory + "/probe"
         os.makedirs(directory, exist_ok=True)
-        _place.path = "%s/%d-%x" % (directory, os.getpid(), time_ns())
-    return _place.path + suffix
+        # A signal handler may have been here meanwhile: the first one counts.
+        _place.paths.append("%s/%d-%x" % (directory, os.getpid(), time_ns()))
+    return _place.paths[0] + suffix
 
 
 def _begin_anew():
@@ -454,7 +620,7 @@ def _begin_anew():
     _place.__init__()
     _place.lock = lock
     # The parent's memory: closing it here might close a descriptor of the script's.
-    _abandoned.extend(entry[0] for entry in maps)
+    _abandoned.extend(maps)
 
 
 def _after_fork():

@@ -57,7 +57,11 @@ def wrap(owner, name, before=None, after=None, outermost=False, failed=None):
 
     def call(*args, **kwargs):
         if outermost and getattr(_local, "depth", 0):
-            return original(*args, **kwargs)
+            try:
+                return original(*args, **kwargs)
+            except BaseException as error:
+                _leave_traceback(error)
+                raise
         state = {}
         if before is not None:
             try:
@@ -72,7 +76,9 @@ def wrap(owner, name, before=None, after=None, outermost=False, failed=None):
         try:
             result = original(*args, **kwargs)
         except BaseException as error:
-            _hide_from_tracebacks()
+            if outermost:
+                _local.depth -= 1
+            _leave_traceback(error)
             if failed is not None:
                 try:
                     with quiet():
@@ -80,9 +86,8 @@ def wrap(owner, name, before=None, after=None, outermost=False, failed=None):
                 except Exception as problem:
                     journal.failure(where, problem)
             raise
-        finally:
-            if outermost:
-                _local.depth -= 1
+        if outermost:
+            _local.depth -= 1
         if after is not None:
             try:
                 with quiet():
@@ -118,30 +123,36 @@ def version_of(module):
     return version if isinstance(version, str) else None
 
 
-def _hide_from_tracebacks():
-    """Keep our frames out of the traceback that Python prints when nobody catches an exception."""
-    if sys.excepthook is sys.__excepthook__:
+def _leave_traceback(error):
+    """Take our frame, the one that has just caught it, out of an exception's traceback."""
+    if sys.version_info >= (3, 11):
+        # What a bare `raise` raises again has the traceback that the exception has by then.
+        trace = error.__traceback__
+        if trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
+            error.__traceback__ = trace.tb_next
+    elif sys.excepthook is sys.__excepthook__:
+        # There it has the one with which it was caught: at least what Python prints is without us.
         sys.excepthook = _print_without_us
 
 
 def _print_without_us(kind, error, trace):
     try:
-        seen = set()
-        _leave_out(error, seen)
+        _leave_out(error)
         trace = error.__traceback__ if error is not None else trace
     except Exception:
         pass
     sys.__excepthook__(kind, error, trace)
 
 
-def _leave_out(error, seen):
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        error.__traceback__ = _pruned(error.__traceback__)
-        for inner in getattr(error, "exceptions", ()):
-            _leave_out(inner, seen)
-        _leave_out(error.__cause__, seen)
-        error = error.__context__
+def _leave_out(error):
+    seen = set()
+    waiting = [error]
+    while waiting:
+        error = waiting.pop()
+        if error is not None and id(error) not in seen:
+            seen.add(id(error))
+            error.__traceback__ = _pruned(error.__traceback__)
+            waiting += (error.__cause__, error.__context__)
 
 
 def _pruned(trace):
