@@ -102,6 +102,10 @@ _VALUES = r"""
       | nvapi-[A-Za-z0-9_-]{40,} | hvs\.[A-Za-z0-9_-]{24,}                   # NVIDIA, Vault
       | dckr_pat_[A-Za-z0-9_-]{20,} | AGE-SECRET-KEY-1[0-9A-Z]{58}           # Docker, age
       | wandb_v1_[A-Za-z0-9_-]{20,}                                          # W&B
+      | eyJhcGlf[A-Za-z0-9_=-]{40,}                                          # Neptune
+      | [A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}                      # Azure AD
+      | lsv2_[a-z]{2}_[A-Za-z0-9_]{32,} | pcsk_[A-Za-z0-9_]{40,}             # LangSmith, Pinecone
+      | pplx-[A-Za-z0-9]{40,} | tvly-[A-Za-z0-9-]{20,}                       # Perplexity, Tavily
     )
 """
 
@@ -109,7 +113,20 @@ _SHORTEST_VALUE = 15
 _ADDRESS = r"[A-Za-z][A-Za-z0-9+.-]*://"
 _URL_USER_INFO = r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^\s/@:?\#'\"]*):[^\s/?\#'\"]+@"
 _URL_LONG_USER = r"(?P<scheme>https?://)[^\s/@:?\#'\"]{20,}@"
-_WEBHOOK = r"(?P<hook>hooks\.slack\.com/(?:services|workflows)/)[A-Za-z0-9_/-]+"
+_URL_DATABASE = (
+    r"(?P<scheme>(?:postgres|postgresql|mysql|mariadb|mongodb|rediss?|amqps?|mssql|oracle|clickhouse)"
+    r"(?:\+[a-z0-9]+)?://)(?P<user>[^\s/@:?\#'\"]*):[^\s'\"]+@"
+)
+"""In these a password may well hold a slash; elsewhere what follows one is a path."""
+_WEBHOOK = (
+    r"(?P<hook>hooks\.slack\.com/(?:services|workflows)/|"
+    r"discord(?:app)?\.com/api/webhooks/)[A-Za-z0-9_/-]+"
+)
+_LOGIN = r"""
+    (?P<netrc>\b(?:machine\s+\S+|default)\s+login\s+\S+\s+password\s+)\S+
+  | (?P<wandb>\bwandb\s+login\s+(?:--?\S+\s+)*)[0-9a-f]{40}\b
+  | (?P<kaggle>"key"\s?:\s?")[0-9a-f]{32}(?=")
+"""
 _AUTHORIZATION = r"""
     (?P<how>(?<![A-Za-z])Authorization["']?\s?[:=]\s?["']?(?:Bearer|Basic|Digest|Token)\s+)[^\s"']+
   | (?P<bearer>\bBearer\s+)(?=[^\s]*[0-9])[A-Za-z0-9._~+/-]{16,}=*
@@ -203,6 +220,10 @@ def _redact_once(text: str) -> str:
     if len(text) >= _SHORTEST_VALUE:
         text = _pattern(_VALUES, re.VERBOSE | re.DOTALL).sub(REDACTED, text)
     text = _redact_urls(text)
+    if "password" in text or "wandb" in text or '"key"' in text:
+        text = _pattern(_LOGIN, re.VERBOSE).sub(
+            lambda m: (m["netrc"] or m["wandb"] or m["kaggle"]) + REDACTED, text
+        )
     if "earer" in text or "uthorization" in text:
         text = _pattern(_AUTHORIZATION, re.VERBOSE | re.IGNORECASE).sub(
             lambda m: (m["how"] or m["bearer"]) + REDACTED, text
@@ -214,11 +235,14 @@ def _redact_once(text: str) -> str:
 
 def _redact_urls(text: str) -> str:
     if "@" in text and "://" in text:
+        text = _pattern(_URL_DATABASE, 0).sub(
+            lambda m: f"{m['scheme']}{m['user']}:{REDACTED}@", text
+        )
         text = _pattern(_URL_USER_INFO, 0).sub(
             lambda m: f"{m['scheme']}{m['user']}:{REDACTED}@", text
         )
         text = _pattern(_URL_LONG_USER, 0).sub(lambda m: f"{m['scheme']}{REDACTED}@", text)
-    if "hooks." in text:
+    if "hooks" in text:
         text = _pattern(_WEBHOOK, 0).sub(lambda m: m["hook"] + REDACTED, text)
     return text
 

@@ -28,6 +28,7 @@ from reenact.model.environment import (
     PrefixKind,
     Python,
     PythonFacts,
+    Tool,
 )
 from reenact.model.paths import printable
 from reenact.model.record import to_json
@@ -69,7 +70,11 @@ class _Scan(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def capture_environment(
-    python: PythonFacts | None, env: Mapping[str, str], *, cache: str | None = None
+    python: PythonFacts | None,
+    env: Mapping[str, str],
+    *,
+    cache: str | None = None,
+    tools: tuple[Tool, ...] | None = None,
 ) -> Environment:
     """Describe the software that a process runs with.
 
@@ -79,11 +84,16 @@ def capture_environment(
             every run would have an environment of its own.
         cache: directory where lists of packages are kept by directory and its time of
             modification. It may be deleted at any time, and need not be writable.
+        tools: what `find_tools` found; None where nobody asked.
     """
     variables = relevant_variables(env)
     if python is None:
         reason = "no Python process was seen in this run"
-        return Environment(variables=variables, reasons={"python": reason, "packages": reason})
+        return Environment(
+            tools=tools,
+            variables=variables,
+            reasons={"python": reason, "packages": reason, **_reason_for(tools)},
+        )
     packages: dict[str, Package] = {}
     leftovers: list[str] = []
     for directory in _package_directories(python):
@@ -98,9 +108,14 @@ def capture_environment(
         packages=tuple(packages[name] for name in sorted(packages)),
         conda=conda,
         leftovers=tuple(sorted(leftovers)),
+        tools=tools,
         variables=variables,
-        reasons=reasons,
+        reasons=reasons | _reason_for(tools),
     )
+
+
+def _reason_for(tools: tuple[Tool, ...] | None) -> dict[str, str]:
+    return {} if tools is not None else {"tools": "they were not asked"}
 
 
 def relevant_variables(env: Mapping[str, str]) -> dict[str, str]:

@@ -10,31 +10,28 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from reenact.model.environment import FORMAT, Gpu, Machine
+from reenact.model.environment import FORMAT, Machine
 from reenact.model.record import to_json
+from reenact.snapshot.gpu import NVML, Gpus, capture_gpus, find_nvidia
 from reenact.store.files import read_file, write_atomically
+
+__all__ = ["capture_machine", "find_nvidia"]
 
 _T = TypeVar("_T")
 
 _X86_FEATURES = r"sse4_[12]|ssse3|avx.*|fma4?|f16c|bmi[12]|amx_.*|gfni|vaes|vpclmulqdq|sha_ni"
 _OTHER_FEATURES = r"asimd.*|sve.*|sme.*|fphp|bf16|i8mm|neon|vfpv4|vsx|altivec"
-_LIBRARY_DIRECTORIES = (
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib64",
-    "/usr/lib64/nvidia",
-    "/usr/lib/wsl/lib",
-    "/usr/local/nvidia/lib64",
-    "/run/opengl-driver/lib",
-    "/usr/lib",
-)
-_NVML = "libnvidia-ml.so.1"
+_SILENCE_S = 600.0
+"""A driver that did not answer is not asked again for so long."""
+_REVISION = 2
+"""Changes with the facts that are found: what an earlier version kept lacks some."""
 _CPUINFO_BYTES = 16384
 """The first CPU's entry is shorter; the whole file is slow to make where there are many."""
 
@@ -42,47 +39,34 @@ _CPUINFO_BYTES = 16384
 class _Kept(msgspec.Struct, frozen=True):
     key: list[str]
     machine: Machine
+    until: float | None = None
 
 
 def capture_machine(*, cache: str | None = None) -> Machine:
     """Describe this machine.
 
-    Takes a few milliseconds, and up to seconds where GPUs sleep and no cache knows them.
+    Takes a few milliseconds, and up to two seconds where GPUs sleep and no cache knows them.
 
     Args:
         cache: directory where the answer is kept until the machine starts again or its name,
             system, driver or GPUs change. It may be deleted at any time, and need not be writable.
     """
+    now = time.time()
     key = _cache_key()
     if cache is None or key is None:
-        return _capture()
+        return _capture()[0]
     kept = os.path.join(cache, "machine.json")
     with suppress(OSError, msgspec.DecodeError, UnicodeDecodeError):
         known = msgspec.json.decode(read_file(kept), type=_Kept)
-        if known.key == key:
+        if known.key == key and (known.until is None or now < known.until):
             return known.machine
-    machine = _capture()
+    machine, is_final = _capture()
+    until = None if is_final else now + _SILENCE_S
     # The cache only saves time: one that cannot be written must not stop a run.
     with suppress(OSError):
         os.makedirs(cache, exist_ok=True)
-        write_atomically(kept, to_json(_Kept(key, machine)), sync=False)
+        write_atomically(kept, to_json(_Kept(key, machine, until)), sync=False)
     return machine
-
-
-def find_nvidia() -> str | None:
-    """Return a sign that an NVIDIA driver is here, None where there is none.
-
-    It decides whether the driver's library is worth loading; it does not promise that it works.
-    """
-    for sign in ("/proc/driver/nvidia/version", "/dev/nvidiactl"):
-        if os.path.exists(sign):
-            return sign
-    # As the dynamic loader does, which will look for the library.
-    named = os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    for directory in (*named, *_LIBRARY_DIRECTORIES):
-        if directory and os.path.exists(path := os.path.join(directory, _NVML)):
-            return path
-    return None
 
 
 class _Facts:
@@ -103,13 +87,15 @@ class _Facts:
         return found
 
 
-def _capture() -> Machine:
+def _capture() -> tuple[Machine, bool]:
+    """Describe the machine; also say whether the same would be said again."""
     facts = _Facts()
     system = os.uname()
     on_linux = sys.platform == "linux"
     cpu = _first_cpu() if on_linux else {}
-    gpus, driver, cuda = _gpus(facts)
-    return Machine(
+    gpus = _gpus()
+    facts.reasons.update(gpus.reasons)
+    machine = Machine(
         hostname=facts.ask(
             "hostname", lambda: system.nodename.split(".")[0] or None, "the machine has no name"
         ),
@@ -127,12 +113,19 @@ def _capture() -> Machine:
             _physical_cores if on_linux else _portable_physical_cores,
             "the system does not say",
         ),
+        sockets=facts.ask("sockets", _sockets, "the system does not say"),
+        numa_nodes=facts.ask("numa_nodes", _numa_nodes, "the system does not say"),
+        is_virtual=facts.ask(
+            "is_virtual", lambda: _is_virtual(cpu), "only CPUs of Intel and AMD say it"
+        ),
         memory_bytes=facts.ask("memory_bytes", _memory, "the system does not say"),
-        gpus=gpus,
-        gpu_driver=driver,
-        cuda_driver=cuda,
+        gpus=gpus.gpus,
+        gpu_links=gpus.links,
+        gpu_driver=gpus.driver,
+        cuda_driver=gpus.cuda,
         reasons=facts.reasons,
     )
+    return machine, gpus.is_final
 
 
 def _os_name() -> str | None:
@@ -202,6 +195,28 @@ def _physical_cores() -> int | None:
     return len(cores) or None
 
 
+def _sockets() -> int | None:
+    root = "/sys/devices/system/cpu"
+    packages = set()
+    for name in os.listdir(root) if os.path.isdir(root) else ():
+        if name.startswith("cpu") and name[3:].isdigit():
+            with suppress(OSError):
+                packages.add(read_file(f"{root}/{name}/topology/physical_package_id"))
+    return len(packages) or None
+
+
+def _numa_nodes() -> int | None:
+    root = "/sys/devices/system/node"
+    if not os.path.isdir(root):
+        return None
+    names = os.listdir(root)
+    return sum(name.startswith("node") and name[4:].isdigit() for name in names) or None
+
+
+def _is_virtual(cpu: dict[str, str]) -> bool | None:
+    return "hypervisor" in cpu["flags"].split() if "flags" in cpu else None
+
+
 def _portable_physical_cores() -> int | None:
     import psutil
 
@@ -213,56 +228,18 @@ def _memory() -> int | None:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _gpus(facts: _Facts) -> tuple[tuple[Gpu, ...] | None, str | None, str | None]:
-    """Return the GPUs, the driver's version and the CUDA version that it supports."""
+def _gpus() -> Gpus:
+    if find_nvidia() is not None:
+        return capture_gpus()
     absent = "no NVIDIA driver was found"
-    if find_nvidia() is None:
-        facts.reasons["gpu_driver"] = facts.reasons["cuda_driver"] = absent
-        if os.path.exists("/dev/kfd"):
-            facts.reasons["gpus"] = "there are AMD GPUs, which are not read"
-            return None, None, None
-        if sys.platform == "darwin":
-            facts.reasons["gpus"] = "only NVIDIA GPUs are read"
-            return None, None, None
-        return (), None, None
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception as error:  # noqa: BLE001 - a driver may fail in its own ways
-        reason = f"the NVIDIA driver cannot be asked: {_reason(error)}"
-        facts.reasons.update(gpus=reason, gpu_driver=reason, cuda_driver=reason)
-        return None, None, None
-    try:
-        return (
-            facts.ask("gpus", lambda: tuple(_describe_gpus(pynvml)), absent),
-            facts.ask("gpu_driver", lambda: _str(pynvml.nvmlSystemGetDriverVersion()), absent),
-            facts.ask("cuda_driver", lambda: _cuda_version(pynvml), absent),
-        )
-    finally:
-        with suppress(Exception):
-            pynvml.nvmlShutdown()
-
-
-def _describe_gpus(nvml: Any) -> Iterable[Gpu]:
-    for index in range(nvml.nvmlDeviceGetCount()):
-        device = nvml.nvmlDeviceGetHandleByIndex(index)
-        memory = capability = None
-        with suppress(nvml.NVMLError):
-            memory = int(nvml.nvmlDeviceGetMemoryInfo(device).total)
-        with suppress(nvml.NVMLError):
-            capability = "{}.{}".format(*nvml.nvmlDeviceGetCudaComputeCapability(device))
-        name = _str(nvml.nvmlDeviceGetName(device))
-        yield Gpu(name=name, memory_bytes=memory, capability=capability)
-
-
-def _cuda_version(nvml: Any) -> str:
-    version = nvml.nvmlSystemGetCudaDriverVersion()
-    return f"{version // 1000}.{version % 1000 // 10}"
-
-
-def _str(value: str | bytes) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    reasons = {"gpu_driver": absent, "cuda_driver": absent}
+    if os.path.exists("/dev/kfd"):
+        reasons["gpus"] = "there are AMD GPUs, which are not read"
+        return Gpus(None, (), None, None, reasons)
+    if sys.platform == "darwin":
+        reasons["gpus"] = "only NVIDIA GPUs are read"
+        return Gpus(None, (), None, None, reasons)
+    return Gpus((), (), None, None, reasons)
 
 
 def _cache_key() -> list[str] | None:
@@ -279,7 +256,7 @@ def _cache_key() -> list[str] | None:
     system = os.uname()
     driver = find_nvidia() or ""
     return [
-        str(FORMAT),
+        f"{FORMAT}.{_REVISION}",
         boot,
         system.nodename,
         system.release,
@@ -287,7 +264,7 @@ def _cache_key() -> list[str] | None:
         _stamp("/etc/os-release"),
         driver,
         # Files of the kernel have new time stamps whenever it pleases.
-        _stamp(driver) if driver.endswith(_NVML) else "",
+        _stamp(driver) if driver.endswith(NVML) else "",
         _content("/sys/module/nvidia/version"),
         *devices,
     ]

@@ -9,14 +9,20 @@ from reenact.model.environment import (
     CondaPackage,
     Environment,
     Gpu,
+    GpuLink,
+    Library,
     Machine,
     Origin,
     OriginKind,
     Package,
     PrefixKind,
     Python,
+    Runtime,
+    ThreadPool,
+    Tool,
     decode_environment,
     decode_machine,
+    decode_runtime,
 )
 from reenact.model.record import to_json
 
@@ -49,11 +55,26 @@ ENVIRONMENTS = st.builds(
     packages=st.none() | st.lists(_PACKAGES, max_size=3).map(tuple),
     conda=st.lists(_CONDA, max_size=2).map(tuple),
     leftovers=st.lists(_TEXT, max_size=2).map(tuple),
+    tools=st.none()
+    | st.lists(st.builds(Tool, name=_TEXT, path=_TEXT, version=_MAYBE), max_size=2).map(tuple),
     variables=st.dictionaries(_TEXT, _TEXT, max_size=4),
     reasons=st.dictionaries(_TEXT, _TEXT, max_size=2),
 )
 _GPUS = st.builds(
-    Gpu, name=_TEXT, memory_bytes=st.none() | st.integers(0, 2**50), capability=_MAYBE
+    Gpu,
+    name=_TEXT,
+    memory_bytes=st.none() | st.integers(0, 2**50),
+    capability=_MAYBE,
+    uuid=_MAYBE,
+    has_ecc=st.none() | st.booleans(),
+    power_limit_w=st.none() | st.floats(0, 1000),
+)
+_LINKS = st.builds(
+    GpuLink,
+    a=st.integers(0, 8),
+    b=st.integers(0, 8),
+    kind=_TEXT,
+    count=st.none() | st.integers(1, 18),
 )
 MACHINES = st.builds(
     Machine,
@@ -64,8 +85,29 @@ MACHINES = st.builds(
     cores_logical=st.none() | st.integers(1, 1024),
     memory_bytes=st.none() | st.integers(0, 2**50),
     gpus=st.none() | st.lists(_GPUS, max_size=2).map(tuple),
+    gpu_links=st.lists(_LINKS, max_size=2).map(tuple),
     reasons=st.dictionaries(_TEXT, _TEXT, max_size=2),
 )
+
+
+RUNTIMES = st.builds(
+    Runtime,
+    libraries=st.none()
+    | st.lists(st.builds(Library, path=_TEXT, version=_MAYBE), max_size=2).map(tuple),
+    pools=st.none()
+    | st.lists(
+        st.builds(ThreadPool, api=_TEXT, library=_MAYBE, threads=st.none() | st.integers(1, 99)),
+        max_size=2,
+    ).map(tuple),
+    frameworks=st.dictionaries(_TEXT, st.dictionaries(_TEXT, _MAYBE, max_size=2), max_size=2),
+    variables=st.dictionaries(_TEXT, _TEXT, max_size=2),
+    reasons=st.dictionaries(_TEXT, _TEXT, max_size=2),
+)
+
+
+@given(RUNTIMES)
+def test_a_runtime_comes_back_from_its_json(runtime: Runtime) -> None:
+    assert decode_runtime(to_json(runtime), where="blob") == runtime
 
 
 @given(ENVIRONMENTS)
@@ -106,6 +148,6 @@ def test_what_is_no_machine_is_called_damaged(data: bytes) -> None:
 
 
 def test_fields_of_a_later_version_of_the_same_format_are_passed_over() -> None:
-    assert decode_machine(b'{"format":1,"os":"Plan 9","sockets":2}', where="x") == Machine(
+    assert decode_machine(b'{"format":1,"os":"Plan 9","moons":2}', where="x") == Machine(
         os="Plan 9"
     )

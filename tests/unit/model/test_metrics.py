@@ -1,12 +1,22 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from statistics import fmean
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reenact.model.metrics import Point, Summary, json_number, summarize
+from reenact.model.metrics import (
+    Point,
+    Summarizer,
+    Summary,
+    best_kind,
+    json_number,
+    kind_of,
+    summarize,
+)
 
 VALUES = st.floats(allow_nan=True, allow_infinity=True)
 
@@ -78,3 +88,70 @@ def test_metrics_do_not_mix_and_keep_the_order_of_their_appearance() -> None:
 
 def test_no_points_make_no_summaries() -> None:
     assert summarize([]) == {}
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("ab"), VALUES), max_size=80),
+    st.lists(st.integers(0, 80), max_size=4),
+)
+def test_points_in_pieces_come_to_the_same_as_one_by_one(
+    pairs: list[tuple[str, float]], cuts: list[int]
+) -> None:
+    all_points = [Point(name, step, step, value) for step, (name, value) in enumerate(pairs)]
+    summarizer = Summarizer()
+    for begin, end in pairwise([0, *sorted(cuts), len(pairs)]):
+        summarizer.add_all(all_points[begin:end])
+
+    assert summarizer.summaries() == summarize(all_points)
+
+
+def test_columns_come_to_the_same_as_points() -> None:
+    values = [0.1 * step for step in range(1000)]
+    summarizer = Summarizer()
+
+    summarizer.add_columns("loss", "", range(0, 10000, 10), values)
+
+    assert summarizer.summaries() == summarize(points(*values))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "best"),
+    [
+        (["output"], "output"),
+        (["output", "file"], "file"),
+        (["file", "events", "output"], "events"),
+        (["events", "keras"], "keras"),
+        (["keras", "sklearn"], "keras"),
+        (["keras", "wandb", "output"], "wandb"),
+        (["wandb", "mlflow"], "wandb"),
+        (["mlflow", "log"], "log"),
+        (["log", "system"], "system"),
+    ],
+)
+def test_what_a_script_says_for_itself_counts_most(kinds: list[str], best: str) -> None:
+    assert best_kind(kinds) == best
+
+
+def test_the_kind_of_a_source_is_what_stands_before_the_colon() -> None:
+    sources = ["output", "events:logs/a:b", "keras:12-34"]
+
+    assert [kind_of(source) for source in sources] == ["output", "events", "keras"]
+
+
+def test_kinds_of_sources_do_not_mix_and_the_best_one_is_the_summary() -> None:
+    summarizer = Summarizer()
+    summarizer.add_all(points(1.0, 2.0, 3.0), "output")
+    summarizer.add_all(points(5.0), "keras")
+    summarizer.add_all(points(7.0, name="acc"), "output")
+
+    assert {name: found.count for name, found in summarizer.summaries().items()} == {
+        "loss": 1,
+        "acc": 1,
+    }
+    assert summarizer.sources() == {"loss": {"keras": 1, "output": 3}}
+    assert list(summarizer.sources()["loss"]) == ["keras", "output"]
+    assert [(k, s.last) for k, s in summarizer.summaries_by_kind("loss").items()] == [
+        ("keras", 5.0),
+        ("output", 3.0),
+    ]
+    assert summarizer.summaries_by_kind("none") == {}

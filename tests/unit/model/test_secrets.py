@@ -45,6 +45,12 @@ SECRETS = {
     "NVIDIA": _planted("nvapi-", 64),
     "Vault": _planted("hvs.", 24),
     "Docker": _planted("dckr_pat_", 27),
+    "Neptune": _planted("eyJhcGlf", 80),
+    "Azure AD": _planted("Ab38Q~", 34),
+    "LangSmith": _planted("lsv2_pt_", 32, HEX) + "_0123456789",
+    "Pinecone": _planted("pcsk_", 60),
+    "Perplexity": _planted("pplx-", 48),
+    "Tavily": _planted("tvly-", 32),
     "private key": "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAAAA\n-----END RSA PRIVATE KEY-----",
     "cut-off private key": "-----BEGIN PRIVATE KEY-----\nMIIEow\nAAAA",
 }
@@ -93,6 +99,21 @@ def test_a_secret_is_cut_out_of_a_text_and_the_rest_stays(kind: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("postgres://bob:s3/cr@t@db/x", f"postgres://bob:{REDACTED}@db/x"),
+        ("mysql+pymysql://bob:s3/cret@db", f"mysql+pymysql://bob:{REDACTED}@db"),
+        (
+            f"https://discord.com/api/webhooks/123/{_planted('', 30)}",
+            f"https://discord.com/api/webhooks/{REDACTED}",
+        ),
+        (
+            "machine api.wandb.ai login user password s3cret",
+            f"machine api.wandb.ai login user password {REDACTED}",
+        ),
+        (f"wandb login --relogin {HEX * 2}{HEX[:8]}", f"wandb login --relogin {REDACTED}"),
+        (
+            f'{{"username":"bob","key":"{HEX * 2}"}}',
+            f'{{"username":"bob","key":"{REDACTED}"}}',
+        ),
         ("postgres://bob:s3cret@db/x", f"postgres://bob:{REDACTED}@db/x"),
         ("redis://:s3cret@cache:6379/0", f"redis://:{REDACTED}@cache:6379/0"),
         ("postgres://bob:a@b@db/x", f"postgres://bob:{REDACTED}@db/x"),
@@ -124,6 +145,8 @@ def test_only_the_secret_part_is_hidden(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "the default password of the login page",
+        "https://host:8080/path/a@b",
         "epoch 3 token: 5 tokens: 100 loss: 0.5",
         "started at 12:30:01, max_tokens=100, tokenizer=bert-base",
         "https://host:8080/path@v2",

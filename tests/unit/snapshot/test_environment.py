@@ -18,6 +18,7 @@ from reenact.model.environment import (
     Package,
     PrefixKind,
     PythonFacts,
+    Tool,
 )
 from reenact.model.record import to_json
 from reenact.model.secrets import REDACTED
@@ -113,7 +114,7 @@ def test_the_packages_of_this_interpreter_are_those_that_it_names_itself() -> No
 
 
 def test_an_interpreter_is_described_without_being_started(venv: Path) -> None:
-    environment = capture_environment(ask(venv / "bin" / "python"), {})
+    environment = capture_environment(ask(venv / "bin" / "python"), {}, tools=())
 
     assert environment.packages == ()
     assert environment.python is not None
@@ -349,7 +350,7 @@ def test_a_venv_made_by_conda_has_the_packages_of_both(site: Path, tmp_path: Pat
 
 
 def test_an_interpreter_that_says_little_leaves_reasons(site: Path) -> None:
-    environment = capture_environment(facts(site), {})
+    environment = capture_environment(facts(site), {}, tools=())
 
     assert environment.python is not None
     assert environment.python.prefix_kind is PrefixKind.SYSTEM
@@ -362,11 +363,11 @@ def test_an_interpreter_that_says_little_leaves_reasons(site: Path) -> None:
 
 
 def test_a_command_without_python_has_variables_and_says_why_no_more() -> None:
-    environment = capture_environment(None, {"OMP_NUM_THREADS": "4"})
+    environment = capture_environment(None, {"OMP_NUM_THREADS": "4"}, tools=())
 
     reason = "no Python process was seen in this run"
     assert environment == Environment(
-        variables={"OMP_NUM_THREADS": "4"}, reasons={"python": reason, "packages": reason}
+        tools=(), variables={"OMP_NUM_THREADS": "4"}, reasons={"python": reason, "packages": reason}
     )
 
 
@@ -492,3 +493,14 @@ class TestCache:
         settle(site)
 
         assert self.capture(site, cache).packages == (Package(name="x", version="1"),)
+
+
+def test_tools_belong_to_it_and_who_was_not_asked_is_a_reason(site: Path) -> None:
+    gcc = Tool(name="gcc", path="/usr/bin/gcc", version="gcc 12.2.0")
+
+    asked = capture_environment(facts(site), {}, tools=(gcc,))
+    unasked = capture_environment(facts(site), {})
+
+    assert asked.tools == (gcc,)
+    assert unasked.tools is None
+    assert unasked.reasons["tools"] == "they were not asked"

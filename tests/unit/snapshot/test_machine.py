@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,49 +11,16 @@ import msgspec
 import psutil
 import pytest
 
-from reenact.model.environment import Gpu, Machine, decode_machine
+from drivers import build_nvml
+from reenact.model.environment import Gpu, GpuLink, Machine, decode_machine
 from reenact.model.record import to_json
 from reenact.snapshot.machine import capture_machine, find_nvidia
-
-NVML = r"""
-#include <stdlib.h>
-#include <string.h>
-typedef struct { unsigned long long total, free, used; } Memory;
-static long count(void) { char *n = getenv("FAKE_GPUS"); return n ? atol(n) : 0; }
-int nvmlInitWithFlags(unsigned flags) { return getenv("FAKE_BROKEN") ? 9 : 0; }
-int nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
-int nvmlShutdown(void) { return 0; }
-const char *nvmlErrorString(int code) { return "Driver Not Loaded"; }
-int nvmlSystemGetDriverVersion(char *to, unsigned size) { strcpy(to, "550.54.15"); return 0; }
-int nvmlSystemGetCudaDriverVersion(int *to) { *to = 12040; return 0; }
-int nvmlSystemGetCudaDriverVersion_v2(int *to) { *to = 12040; return 0; }
-int nvmlDeviceGetCount_v2(unsigned *to) { *to = count(); return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned i, void **to) { *to = (void *)(long)(i + 1); return 0; }
-int nvmlDeviceGetName(void *gpu, char *to, unsigned size) { strcpy(to, "Fake H100"); return 0; }
-int nvmlDeviceGetMemoryInfo(void *gpu, Memory *to) {
-    to->total = 80ULL << 30; to->used = 1ULL << 30; to->free = 79ULL << 30; return 0;
-}
-#ifdef CAPABILITY
-int nvmlDeviceGetCudaComputeCapability(void *gpu, int *major, int *minor) {
-    *major = 9; *minor = 0; return 0;
-}
-#endif
-"""
 
 needs_compiler = pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc")
 needs_no_gpu = pytest.mark.skipif(
     find_nvidia() is not None, reason="this machine has an NVIDIA driver"
 )
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
-
-
-def build_nvml(directory: Path, *options: str) -> Path:
-    """Compile a driver library that reports `FAKE_GPUS` GPUs."""
-    source = directory / "nvml.c"
-    source.write_text(NVML)
-    library = directory / "libnvidia-ml.so.1"
-    subprocess.run(["gcc", "-shared", "-fPIC", *options, source, "-o", library], check=True)
-    return directory
 
 
 def capture_with(libraries: Path, cache: Path | None = None, **env: str) -> Machine:
@@ -82,6 +50,7 @@ def test_the_facts_are_those_that_the_system_tells() -> None:
     assert machine.cores_physical == psutil.cpu_count(logical=False)
     assert machine.memory_bytes == psutil.virtual_memory().total
     assert machine.cpu
+    assert machine.sockets
 
 
 def test_every_fact_is_a_value_or_has_a_reason() -> None:
@@ -117,8 +86,13 @@ class TestGpus:
     def test_the_driver_tells_of_each_gpu(self, tmp_path: Path) -> None:
         machine = capture_with(build_nvml(tmp_path, "-DCAPABILITY"), FAKE_GPUS="2")
 
-        gpu = Gpu(name="Fake H100", memory_bytes=80 << 30, capability="9.0")
-        assert machine.gpus == (gpu, gpu)
+        assert [gpu.name for gpu in machine.gpus or ()] == ["Fake H100", "Fake H100"]
+        first, second = machine.gpus or ()
+        assert first.memory_bytes == 80 << 30
+        assert first.capability == "9.0"
+        assert (first.has_ecc, first.has_mig, first.power_limit_w) == (True, False, 700.0)
+        assert first.pcie == "gen5 x16"
+        assert first.uuid != second.uuid
         assert machine.gpu_driver == "550.54.15"
         assert machine.cuda_driver == "12.4"
         assert not {"gpus", "gpu_driver", "cuda_driver"} & machine.reasons.keys()
@@ -127,6 +101,33 @@ class TestGpus:
         machine = capture_with(build_nvml(tmp_path), FAKE_GPUS="1")
 
         assert machine.gpus == (Gpu(name="Fake H100", memory_bytes=80 << 30),)
+
+    def test_links_between_gpus_are_counted(self, tmp_path: Path) -> None:
+        libraries = build_nvml(tmp_path, "-DCAPABILITY")
+
+        linked = capture_with(libraries, FAKE_GPUS="3", FAKE_NVLINKS="12")
+        apart = capture_with(libraries, FAKE_GPUS="2")
+
+        assert linked.gpu_links == tuple(
+            GpuLink(a=a, b=b, kind="nvlink", count=12) for a, b in ((0, 1), (0, 2), (1, 2))
+        )
+        assert apart.gpu_links == (GpuLink(a=0, b=1, kind="bridge"),)
+
+    def test_a_driver_that_never_answers_is_a_reason_and_asked_again_later(
+        self, tmp_path: Path
+    ) -> None:
+        cache = tmp_path / "cache"
+
+        machine = capture_with(build_nvml(tmp_path), cache, FAKE_HANGS="600")
+        known = capture_with(tmp_path, cache, FAKE_GPUS="1")
+        file = cache / "machine.json"
+        file.write_bytes(re.sub(rb'"until":[0-9.]+', b'"until":1.0', file.read_bytes()))
+        later = capture_with(tmp_path, cache, FAKE_GPUS="1")
+
+        assert machine.cpu
+        assert machine.reasons["gpus"] == "the NVIDIA driver did not answer within 2 s"
+        assert known == machine
+        assert len(later.gpus or ()) == 1
 
     def test_a_driver_that_fails_is_a_reason(self, tmp_path: Path) -> None:
         machine = capture_with(build_nvml(tmp_path), FAKE_BROKEN="1")
