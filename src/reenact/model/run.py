@@ -39,6 +39,11 @@ class OperationKind(StrEnum):
     SCRIPT = "script"
     MODULE = "module"
     COMMAND = "command"
+    NOTEBOOK = "notebook"
+    FUNCTION = "function"
+    """Called in a process that was there before, by `reenact.run(function)`."""
+    SESSION = "session"
+    """Code in a process that was there before: what stands in `with reenact.start():`."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -46,8 +51,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         name: what the user calls it (`train.py`, `pkg.train`, `Rscript train.R`).
-        target: path of the script relative to the project's root, the module's name, or the
-            command's first word.
+        target: path of the script or notebook relative to the project's root, the module's name,
+            the command's first word, or a function as `train.py:fit`.
         arguments: a command's words as the user wrote them, before `{name}` was filled in.
         flags_kind: how flags reach it; see `FlagSet.kind`.
     """
@@ -57,6 +62,11 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     target: str
     arguments: tuple[str, ...] = ()
     flags_kind: str = "none"
+
+    @property
+    def is_in_process(self) -> bool:
+        """Whether it was a part of a process, which went on after the run."""
+        return self.kind in (OperationKind.FUNCTION, OperationKind.SESSION)
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -98,8 +108,16 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         digest: of its content, None where it could not be read; `reason` then says why.
         mtime_ns: when it was last modified, for inputs.
         target: where a symbolic link points, for an output that is one.
+        said: how the script called an input, where that is not its path.
+        resolved: where an input really lies, where links lead from its path to elsewhere.
+        process: which process was the first to open an input, or to write an output.
+        files: how many files an input is made of that is a directory: a data set. Its digest is
+            that of the blob that lists them, its size their sum.
+        origin: the hub from whose cache an input comes: `huggingface`, `torch`, `keras`.
+        is_changed: an input changed, or was deleted, after it had been opened: what the run has
+            read may not be what has the digest.
         role: what an output is, where the script or its framework said so: `figure`, `model`,
-            `table`, `image`, `audio`, `text`, `histogram`, `notebook`.
+            `table`, `image`, `audio`, `text`, `histogram`, `notebook`; `file` for another one.
         title: what the script calls it.
     """
 
@@ -111,6 +129,12 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str | None = None
     role: str | None = None
     title: str | None = None
+    said: str | None = None
+    resolved: str | None = None
+    process: int | None = None
+    files: int | None = None
+    origin: str | None = None
+    is_changed: bool = False
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -197,6 +221,21 @@ class Exit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             return f"signal {self.signal}"
 
 
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The exception that ended a run in a process, or the error of a notebook's cell.
+
+    Attributes:
+        type: the class, with its module unless that is `builtins`.
+        traceback: as Python prints it; the beginning of a long one is left out.
+        cell: number of the notebook's code cell, counted from 1.
+    """
+
+    type: str
+    message: str
+    traceback: str | None = None
+    cell: int | None = None
+
+
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the process tree used, as far as the system told; None where it did not."""
 
@@ -208,8 +247,70 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     samples: int = 0
 
 
+class GpuState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a GPU does while the run does not use it: before its start or after its end.
+
+    Attributes:
+        percent: of the time in which it computed.
+        memory_bytes: in use.
+        processes: how many compute on it.
+        throttled: why it runs slower than it could: `thermal`, `power`, `hardware`.
+    """
+
+    percent: float | None = None
+    memory_bytes: int | None = None
+    processes: int | None = None
+    throttled: tuple[str, ...] = ()
+
+
+class MachineState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What moves about a machine.
+
+    Attributes:
+        load: processes that wanted to run, on average over the minute before.
+        memory_available_bytes: what could be had without swapping.
+        governor: how the clock of the CPU is chosen: `performance`.
+        throttles: how often CPUs were too hot since the machine started.
+        gpus: in the driver's order.
+    """
+
+    load: float | None = None
+    memory_available_bytes: int | None = None
+    governor: str | None = None
+    throttles: int | None = None
+    gpus: tuple[GpuState, ...] = ()
+
+
+class Conditions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """In what state the machine was while the run ran, and what of it the run was granted.
+
+    Attributes:
+        cpus: that the machine has, threads of a core counted each.
+        cpus_granted: that the run could use, by affinity and by the quota of a container.
+        memory_limit_bytes: of a container or batch system; None where there is none.
+        others_cpu_s: processor time of all other processes while the run ran.
+        steal_s: processor time that the host of a virtual machine gave to others.
+        noise: why times measured in this run say little; see `docs/reference/environment.md`.
+    """
+
+    before: MachineState | None = None
+    after: MachineState | None = None
+    cpus: int | None = None
+    cpus_granted: float | None = None
+    memory_limit_bytes: int | None = None
+    others_cpu_s: float | None = None
+    steal_s: float | None = None
+    noise: tuple[str, ...] = ()
+
+
 class Process(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A Python process that the probe reached: an interpreter's `start`, or a `fork` of one."""
+    """A Python process of a run.
+
+    Attributes:
+        kind: an interpreter's `start` or a `fork` of one, which the probe reached, or `unreached`.
+        started_ns: when that was, or when it was first seen.
+        reason: why it was not reached.
+    """
 
     pid: int
     parent_pid: int
@@ -218,6 +319,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     python: str | None = None
     executable: str | None = None
     argv: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 class Remark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -245,8 +347,21 @@ class Run(
         models: what was trained.
         datasets: what it was trained and tested with, where that was in memory.
         captures: frameworks that were imported, and whether they were captured.
+        failure: the exception that ended it, where that is known.
+        unreached: Python processes that were seen and that the probe did not reach.
+        contacted: URLs without what may be secret in them, and `host:port`, that it asked.
+        coverage: who looked for inputs and outputs: `scan` (of the run directory, before and
+            after), `audit` (Python's own functions), `preload` (all dynamically linked programs).
+        coverage_gap: why `preload` did not look.
+        other_reads: how many files were read that are no inputs, by what they are: `own` (made by
+            the run), `source`, `packages`, `system`, `settings`, `store`, `temporary`.
+        metric_sources: metric -> kind of source -> how many points, for the metrics that several
+            kinds of sources reported. The first kind is the one whose points are the series and
+            the summary in `metrics`; see `best_kind` of `model.metrics`.
         environment: blob that describes interpreter and packages.
         machine: blob that describes hardware and operating system.
+        runtime: blob that describes what the main process had loaded in the end.
+        conditions: what else happened on the machine.
         like: the run whose flags and source this one took over.
     """
 
@@ -266,20 +381,29 @@ class Run(
     source: Source | None = None
     inputs: tuple[File, ...] = ()
     outputs: tuple[File, ...] = ()
+    contacted: tuple[str, ...] = ()
+    coverage: tuple[str, ...] = ()
+    coverage_gap: str | None = None
+    other_reads: dict[str, int] = {}
     params: dict[str, Any] = {}
     models: tuple[Model, ...] = ()
     datasets: tuple[Dataset, ...] = ()
     captures: tuple[Capture, ...] = ()
     environment: Digest | None = None
     machine: Digest | None = None
+    runtime: Digest | None = None
+    conditions: Conditions | None = None
     supervisor_pid: int | None = None
     process_group: int | None = None
     started: datetime | None = None
     ended: datetime | None = None
     exit: Exit | None = None
+    failure: Failure | None = None
     metrics: dict[str, Summary] = {}
+    metric_sources: dict[str, dict[str, int]] = {}
     usage: Usage | None = None
     processes: tuple[Process, ...] = ()
+    unreached: tuple[Process, ...] = ()
     warnings: tuple[Remark, ...] = ()
     like: RunId | None = None
     restarts: int = 0
@@ -297,6 +421,22 @@ class Run(
         if is_locked:
             return Status.RUNNING if self.started is not None else Status.PENDING
         return Status.KILLED
+
+    @property
+    def kinds_of_series(self) -> dict[str, str] | None:
+        """Which kind of source a metric's series is from, where there is a choice; None: too early.
+
+        A metric that is not there has all of its points in its series. That is so as well in runs
+        from before the choice was made.
+        """
+        if self.ended is None:
+            return None
+        return {name: next(iter(kinds)) for name, kinds in self.metric_sources.items()}
+
+    @property
+    def data_sets(self) -> tuple[Digest, ...]:
+        """Blobs that list the files of inputs."""
+        return tuple(f.digest for f in self.inputs if f.files is not None and f.digest is not None)
 
     @property
     def duration_s(self) -> float | None:

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from reenact.errors import NotFound
+from reenact.errors import NotFound, ReenactError
 from reenact.model.identity import RunId
-from reenact.model.metrics import Summary, summarize
+from reenact.model.metrics import Summary
 from reenact.model.paths import printable
 from reenact.model.run import Status
 from reenact.store.columns import IndexedRun, Kind, Sort, microseconds
@@ -40,7 +40,7 @@ from reenact.store.index_rows import (
     writing,
 )
 from reenact.store.lock import Lock, SharedLock, is_locked
-from reenact.store.metric_log import read_points
+from reenact.store.metric_log import MetricLog
 from reenact.store.query import (
     Filter,
     Known,
@@ -496,9 +496,9 @@ class Index:
                 # It ended just now: without a stamp it will be read once more.
                 return Reading(stored, metrics, None, None, position, False)
             try:
-                metrics = summarize(read_points(path)) or metrics
-            except OSError:
-                pass
+                metrics = MetricLog(path).summarize().summaries() or metrics
+            except (OSError, ReenactError):
+                pass  # Those of the record have to do.
         return Reading(stored, metrics, open_stamp, None, position, False)
 
     # --- rows ---

@@ -87,7 +87,9 @@ class Lock:
 
     def _write_identity(self, descriptor: int) -> None:
         try:
-            os.ftruncate(descriptor, 0)
+            # ext4 writes a file that was ever truncated to disk when it is closed: a millisecond.
+            if os.fstat(descriptor).st_size:
+                os.ftruncate(descriptor, 0)
             write_all(descriptor, _identity().encode())
         except OSError:
             # On a full disk the system's lock is enough; without one this is the lock.

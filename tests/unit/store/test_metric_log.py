@@ -17,16 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reenact.model.metrics import Point
+from reenact.store.metric_block import MARKER
 from reenact.store.metric_log import (
-    MARKER,
-    NAMES_FILE,
-    POINTS_FILE,
     MetricLog,
     MetricName,
     MetricWriter,
     read_points,
     read_series,
 )
+from reenact.store.metric_parts import NAMES_FILE, POINTS_FILE
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
