@@ -7,6 +7,8 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from reenact.execute.preload import find_preload
+
 _LEAKY = ("REENACT", "FLAG_", "GIT_", "PYTHON", "CUDA_VISIBLE")
 
 
@@ -20,8 +22,16 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One cache for all tests, which holds the library that is preloaded, and the tests' own."""
+    path = str(tmp_path_factory.mktemp("cache"))
+    find_preload([f"{path}/reenact"], os.environ)
+    return path
+
+
 @pytest.fixture(autouse=True)
-def clean_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def clean_world(tmp_path_factory: pytest.TempPathFactory, cache: str) -> Iterator[None]:
     """Give the test its own home, no colour, no inherited settings; put everything back."""
     saved = dict(os.environ)
     directory = os.getcwd()
@@ -30,6 +40,7 @@ def clean_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             del os.environ[name]
     home = tmp_path_factory.mktemp("home")
     os.environ.update(HOME=str(home), NO_COLOR="1", LC_ALL="C.UTF-8", TERM="dumb", COLUMNS="100")
+    os.environ["XDG_CACHE_HOME"] = cache
     yield
     os.chdir(directory)
     os.environ.clear()

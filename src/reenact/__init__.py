@@ -22,11 +22,14 @@ Importing this costs next to nothing: what it offers is loaded when it is used.
 
 from __future__ import annotations
 
+from os import environ
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from reenact.actions.api import Metric, Run, Runs, get, run, runs
+    from reenact.actions.api import Metric, Run, Runs, get, run, runs, start
+    from reenact.cli.ipython import load_ipython_extension as load_ipython_extension
 
 __version__ = "0.1.0"
 
@@ -48,38 +51,43 @@ __all__ = [
     "log_text",
     "run",
     "runs",
+    "start",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name.startswith("log") and name in __all__:
         # Of these the probe knows everything; inside a run it is there without this package, too.
-        found = getattr(_probe(), name)
+        found = getattr(_probe("api"), name)
+    elif name == "start" and "REENACT_RECORD_DIR" in environ:
+        # There is a run already, which it joins; that needs nothing of this package either.
+        found = _probe("join").start
     elif name in __all__:
         from reenact.actions import api
 
         found = getattr(api, name)
+    elif name == "load_ipython_extension":
+        from reenact.cli.ipython import load_ipython_extension as found
     else:
         raise AttributeError(f"module `reenact` has no attribute `{name}`")
     globals()[name] = found
     return found
 
 
-def _probe() -> Any:
-    """Return the probe's functions for scripts: those of the probe that is at work here, if any."""
+def _probe(name: str) -> Any:
+    """Return a module of the probe: of the one that is at work in this process, if any is."""
     import sys
 
-    if "_reenact" not in sys.modules:
+    full = f"_reenact.{name}"
+    if full not in sys.modules:
         # It has its own name: inside a run it was there before this package, or without it.
         shim = __path__[0] + "/probe/shim"
         sys.path.insert(0, shim)
         try:
-            import _reenact.api
+            __import__(full)
         finally:
             sys.path.remove(shim)
-    import _reenact.api
-
-    return _reenact.api
+    return sys.modules[full]
 
 
 def __dir__() -> list[str]:

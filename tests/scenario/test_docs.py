@@ -105,6 +105,7 @@ def _environment(home: Path) -> dict[str, str]:
     return {
         "PATH": f"{interpreters}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "HOME": str(home),
+        "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"],
         "LC_ALL": "C.UTF-8",
         "TERM": "xterm",
         "NO_COLOR": "1",
@@ -208,7 +209,7 @@ def test_wildcards_stand_for_any_lines_and_any_part_of_one() -> None:
 def test_every_command_has_a_page_that_names_all_its_options(name: str) -> None:
     page = DOCS / "reference" / "commands" / f"{name}.md"
     entry = COMMANDS[name]
-    command = getattr(import_module(f"reenact.cli.{entry[0]}"), f"{name}_command")
+    command = getattr(import_module(f"reenact.cli.{entry[0]}"), f"{name.replace('-', '_')}_command")
 
     text = page.read_text(encoding="utf-8")
 
@@ -220,7 +221,9 @@ def test_every_command_has_a_page_that_names_all_its_options(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_in_the_table_of_a_command_s_page_exists(name: str) -> None:
     page = DOCS / "reference" / "commands" / f"{name}.md"
-    command = getattr(import_module(f"reenact.cli.{COMMANDS[name][0]}"), f"{name}_command")
+    command = getattr(
+        import_module(f"reenact.cli.{COMMANDS[name][0]}"), f"{name.replace('-', '_')}_command"
+    )
     rows = [
         line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `-")
     ]

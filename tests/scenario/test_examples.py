@@ -24,7 +24,7 @@ class Example(NamedTuple):
         first, second: words after `reenact run`.
         changed: flags in which the two differ, as values of the first.
         metrics: name to value and tolerance of the first.
-        inputs: project files that the probe sees it read.
+        inputs: project files that it reads.
     """
 
     name: str
@@ -64,6 +64,14 @@ ALL = (
         outputs=frozenset(),
     ),
     Example(
+        name="notebook",
+        first=("study.ipynb", "alpha=0.01"),
+        second=("study.ipynb", "alpha=10"),
+        changed={"alpha": 0.01},
+        metrics={"mean score": (0.48, 0.03)},
+        outputs=frozenset(["figures/cell-3.png", "study.executed.ipynb"]),
+    ),
+    Example(
         name="package",
         first=("-m", "wine.train", "trees=20"),
         second=("-m", "wine.train", "trees=2", "max-depth=1"),
@@ -87,6 +95,7 @@ ALL = (
         changed={"epochs": 30},
         metrics={"loss": (0.19064, 0.0001), "r2": (0.61967, 0.0001)},
         outputs=frozenset(["line.txt"]),
+        inputs=frozenset(["wine.csv"]),
         program="awk",
     ),
     Example(
@@ -125,6 +134,7 @@ ALL = (
         changed={"lr": 1},
         metrics={"loss": (0.154405, 1e-5), "accuracy": (0.95, 0.001)},
         outputs=frozenset(["model.json"]),
+        inputs=frozenset(["iris.csv"]),
         program="node",
     ),
 )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, overload
 
 from reenact.actions.context import Context
@@ -14,16 +15,20 @@ from reenact.actions.find import find_run, list_runs
 from reenact.actions.notes import change_tags, set_comment, set_label, set_mark
 from reenact.actions.plan import RunRequest, plan_run
 from reenact.actions.run import start_and_watch
-from reenact.errors import NotFound
+from reenact.errors import NotFound, UsageError
 from reenact.model import run as model
+from reenact.model.envelope import Column, envelope
 from reenact.model.flags import FlagValue
+from reenact.model.identity import RunId
 from reenact.model.metrics import Point, Summary
-from reenact.store.metric_log import Series, read_points, read_series
+from reenact.store.metric_log import MetricLog, Series, read_series
 from reenact.store.output_log import STDERR, STDOUT, read_output
 from reenact.store.store import RECORD_DIRECTORY, StoredRun
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from reenact.actions.in_process import InProcess
 
 
 class Metric:
@@ -31,13 +36,25 @@ class Metric:
 
     Attributes:
         name: the metric's name.
+        summary: what it comes to, as it is recorded.
+        sources: kind of source -> how many points, where several kinds reported this name; the
+            first kind is the one whose points these are, `others` has the rest.
         last, first: the values that were reported last and first.
         minimum, maximum, mean: over the values that are not NaN; None where there are none.
         count: how many points were reported, NaN included.
     """
 
-    def __init__(self, name: str, summary: Summary, directory: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        summary: Summary,
+        directory: str,
+        *,
+        sources: Mapping[str, int] | None = None,
+        kinds: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
+        self.sources = dict(sources or {})
         self.summary = summary
         self.last = float(summary.last)
         self.first = float(summary.first)
@@ -46,22 +63,58 @@ class Metric:
         self.mean = None if summary.mean is None else float(summary.mean)
         self.count = summary.count
         self._directory = directory
+        self._kinds = kinds
 
     def __repr__(self) -> str:
         return f"<Metric {self.name}: last {self.last}, {self.count} points>"
 
     @property
     def series(self) -> Series:
-        """Steps, times (nanoseconds since 1970, UTC) and values: three arrays of equal length."""
-        return read_series(self._directory, self.name)[self.name]
+        """Steps, times (nanoseconds since 1970, UTC) and values: three arrays of equal length.
+
+        `numpy.asarray` of one of them costs nothing.
+
+        Raises:
+            NotFound: they are kept as Parquet, and pyarrow is not installed.
+        """
+        return read_series(self._directory, self.name, kinds=self._kinds)[self.name]
+
+    @property
+    def others(self) -> dict[str, Metric]:
+        """What other kinds of sources reported under this name: `output` for what was printed.
+
+        Their points are no part of this metric; nothing that was reported is dropped.
+        """
+        others = list(self.sources)[1:]
+        if not others:
+            return {}
+        found = MetricLog(self._directory).summarize().summaries_by_kind(self.name)
+        return {
+            kind: Metric(self.name, found[kind], self._directory, kinds={self.name: kind})
+            for kind in others
+            if kind in found
+        }
 
     def points(self) -> list[Point]:
         """Return every point in the order in which it was reported."""
-        return [point for point in read_points(self._directory) if point.name == self.name]
+        steps, times_ns, values = self.series
+        found = zip(steps, times_ns, values, strict=True)
+        return [Point(self.name, step, time_ns, value) for step, time_ns, value in found]
+
+    def envelope(self, columns: int = 1000) -> list[Column]:
+        """Return the series' shape in so many columns: least, greatest, first and last values."""
+        series = self.series
+        return envelope(series.steps, series.values, columns)
 
 
 class Run:
-    """A run in a store. It shows what was true when it was read; `refresh` reads it again."""
+    """A run in a store. It shows what was true when it was read; `refresh` reads it again.
+
+    Attributes:
+        result: what a function returned that `reenact.run` called; None for other runs.
+    """
+
+    result: Any = None
 
     def __init__(self, context: Context, stored: StoredRun) -> None:
         self._context = context
@@ -114,7 +167,12 @@ class Run:
     def metrics(self) -> dict[str, Metric]:
         """The metrics by name, in order of first appearance."""
         where = f"{self._stored.directory}/{RECORD_DIRECTORY}"
-        return {name: Metric(name, found, where) for name, found in self.record.metrics.items()}
+        record = self.record
+        kinds = record.kinds_of_series
+        return {
+            name: Metric(name, found, where, sources=record.metric_sources.get(name), kinds=kinds)
+            for name, found in record.metrics.items()
+        }
 
     @property
     def outputs(self) -> list[Path]:
@@ -190,6 +248,35 @@ class Run:
     def _paths(self, role: str) -> list[Path]:
         files = list_files(self._context, self._stored, roles=frozenset([role]))
         return [Path(file.location) for file in files if file.location is not None]
+
+
+class StartedRun(Run):
+    """A run that was begun here. What is asked of it is read from the store when it is asked."""
+
+    def __init__(self, context: Context, run_id: RunId) -> None:
+        self._context = context
+        self._id = run_id
+        self._read: StoredRun | None = None
+
+    @property
+    def _stored(self) -> StoredRun:
+        if self._read is None:
+            self._read = self._context.store.read_run(self._id)
+        return self._read
+
+    @_stored.setter
+    def _stored(self, stored: StoredRun) -> None:
+        self._read = stored
+
+    @property
+    def id(self) -> str:
+        """The run's id, 32 hexadecimal digits."""
+        return self._id
+
+    @property
+    def directory(self) -> Path:
+        """The run directory: what is written there is an output of the run."""
+        return Path(self._context.store.directory(self._id))
 
 
 class Runs(Sequence[Run]):
@@ -273,7 +360,7 @@ def get(run: str, *, store: str | os.PathLike[str] | None = None) -> Run:
 
 
 def run(
-    operation: str | Sequence[str],
+    operation: str | Sequence[str] | Callable[..., Any],
     flags: Mapping[str, FlagValue] | None = None,
     /,
     *,
@@ -291,8 +378,13 @@ def run(
 ) -> Run:
     """Run an operation to its end and return its run, whatever its exit status.
 
+    A function is called in this process: its arguments are the flags, what it returns is the run's
+    `result`, and where that is a dictionary of numbers they are metrics. What it raises is recorded
+    and goes on to the caller. It takes of the options only notes and `store`.
+
     Args:
-        operation: a script's path, a module's name with `module`, or the words of a command.
+        operation: a script's or notebook's path, a module's name with `module`, the words of a
+            command, or a function.
         flags: flags whose names are no Python names, or are parameters of this function.
         module: `operation` is a module.
         label: label of the run.
@@ -309,8 +401,16 @@ def run(
     Raises:
         CannotRun: it could not be started.
         UnknownFlag, BadFlagValue: a flag is refused.
+        UsageError: options contradict each other, or a run has begun in this process already.
     """
     context = _context(store)
+    if callable(operation):
+        if module or in_place or not snapshot or quiet or time_limit_s is not None or env:
+            raise UsageError(
+                "a function is called in this process: of the options it takes only notes and `store`"
+            )
+        notes = model.Notes(label=label, tags=tuple(tags), comment=comment)
+        return _call(operation, {**(flags or {}), **more_flags}, notes, context)
     is_script = isinstance(operation, str)
     request = RunRequest(
         target=str(operation) if is_script else None,
@@ -328,6 +428,100 @@ def run(
     )
     finished = start_and_watch(plan_run(request, context), context)
     return Run(context, context.store.read_run(finished.run.id))
+
+
+class start:  # noqa: N801  # it is used as a function is
+    """Record what stands in `with reenact.start() as run:` as a run of its own.
+
+    Inside a run (`reenact run`, or a child process of one) it joins that run instead of making a
+    second one: flags become params, name and notes do not count.
+
+    Args:
+        name: of the operation; the script's, notebook's or program's without one.
+        flags: flags whose names are no Python names, or are parameters of this function.
+        label: label of the run.
+        tags: its tags.
+        comment: comment on it.
+        store: the store's directory, if it is another than commands given here would use.
+        **more_flags: flags; values of types that JSON has no word for are recorded by their `repr`.
+
+    Raises:
+        UsageError: on entering: a run has begun in this process and has not ended.
+        StoreUnusable: on entering: the store cannot be written.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        *,
+        flags: Mapping[str, Any] | None = None,
+        label: str | None = None,
+        tags: Sequence[str] = (),
+        comment: str | None = None,
+        store: str | os.PathLike[str] | None = None,
+        **more_flags: Any,
+    ) -> None:
+        self._name = name
+        self._flags = {**(flags or {}), **more_flags}
+        self._notes = model.Notes(label=label, tags=tuple(tags), comment=comment)
+        self._store = store
+        self._began: InProcess | None = None
+        self._run: StartedRun | None = None
+
+    def __enter__(self) -> StartedRun:
+        from reenact.actions.in_process import begin, is_inside_run, join
+        from reenact.actions.running_code import find_code
+
+        context = _context(self._store)
+        if is_inside_run():
+            self._run = StartedRun(context, join(self._flags))
+            return self._run
+        self._began = begin(
+            find_code(self._name),
+            context,
+            flags=self._flags,
+            given=self._flags,
+            notes=self._notes,
+        )
+        self._run = StartedRun(context, self._began.run.id)
+        return self._run
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._began is not None:
+            self._began.end(error)
+            assert self._run is not None
+            self._run._read = None  # noqa: SLF001  # what was asked while it ran is no longer true
+
+
+def _call(
+    function: Callable[..., Any], settings: Mapping[str, Any], notes: model.Notes, context: Context
+) -> Run:
+    """Call a function as a run."""
+    from reenact.actions.function import bind
+    from reenact.actions.in_process import begin, is_inside_run, join, keep_numbers
+
+    bound = bind(function, settings)
+    if is_inside_run():
+        found = StartedRun(context, join(bound.flags))
+        found.result = function(*bound.args, **bound.kwargs)
+        keep_numbers(found.result)
+        return found
+    began = begin(bound.code, context, flags=bound.flags, given=settings, notes=notes)
+    try:
+        result = function(*bound.args, **bound.kwargs)
+        keep_numbers(result)
+    except BaseException as error:
+        began.end(error)
+        raise
+    began.end()
+    found = StartedRun(context, began.run.id)
+    found.result = result
+    return found
 
 
 def _context(store: str | os.PathLike[str] | None) -> Context:

@@ -11,7 +11,7 @@ import os
 import shlex
 from array import array
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -38,6 +38,7 @@ from reenact.actions.diff_source import (
 )
 from reenact.actions.find import find_run, list_runs
 from reenact.errors import NotFound, ReenactError, UsageError
+from reenact.execute.inputs import read_data_set
 from reenact.model.environment import (
     CondaPackage,
     Environment,
@@ -48,14 +49,14 @@ from reenact.model.environment import (
 )
 from reenact.model.flags import FlagValue
 from reenact.model.identity import Digest
-from reenact.model.metrics import SAMPLED, Summary, json_number, summarize
+from reenact.model.metrics import SAMPLED, Summary, json_number
 from reenact.model.paths import path_to_text, text_to_path
 from reenact.model.record import flag_to_json, to_json
 from reenact.model.run import File, Run, Status
 from reenact.model.secrets import REDACTED
 from reenact.snapshot.project_root import find_root
 from reenact.store.blobs import Blobs
-from reenact.store.metric_log import Series, read_points, read_series
+from reenact.store.metric_log import MetricLog, Series, read_series
 from reenact.store.store import RECORD_DIRECTORY, StoredRun
 
 
@@ -109,7 +110,7 @@ def diff_runs(
         "flags": lambda: _diff_redacted(old.flags, new.flags),
         "params": lambda: _diff_redacted(old.params, new.params),
         "source": lambda: diff_source(blobs, a, b, patterns),
-        "inputs": lambda: _diff_files(a, b, old.inputs, new.inputs),
+        "inputs": lambda: _diff_inputs(blobs, a, b),
         "environment": lambda: _diff_environment(blobs, old, new),
         "machine": lambda: _diff_machine(blobs, old, new),
         "outputs": lambda: _diff_files(a, b, old.outputs, new.outputs),
@@ -213,6 +214,38 @@ def _diff_redacted(a: Mapping[str, FlagValue], b: Mapping[str, FlagValue]) -> Se
 
 
 # --- files ---
+
+
+def _diff_inputs(blobs: Blobs, a: StoredRun, b: StoredRun) -> Section[Change]:
+    """Compare inputs; of data sets that differ, file by file."""
+    before = {file.path: file for file in a.record.inputs}
+    after = {file.path: file for file in b.record.inputs}
+    remarks: list[str] = []
+    for path in [p for p in before if p in after and before[p].digest == after[p].digest]:
+        if before[path].files is not None and before[path].digest is not None:
+            # What is equal as a whole is not taken apart.
+            del before[path], after[path]
+    old = [part for file in before.values() for part in _parts(blobs, file, remarks)]
+    new = [part for file in after.values() for part in _parts(blobs, file, remarks)]
+    section = _diff_files(a, b, tuple(old), tuple(new))
+    every = (*section.remarks, *dict.fromkeys(remarks))
+    return Section(section.changes, every, section.is_complete and not remarks)
+
+
+def _parts(blobs: Blobs, file: File, remarks: list[str]) -> list[File]:
+    """Return the files that an input is made of: itself, unless it is a data set."""
+    if file.files is None or file.digest is None:
+        return [file]
+    try:
+        entries = read_data_set(blobs, file.digest).files
+    except (ReenactError, msgspec.DecodeError) as error:
+        why = error.message if isinstance(error, ReenactError) else str(error)
+        remarks.append(f"which files of `{file.path}` differ is not known: {why}")
+        return [file]
+    prefix = "" if file.path == "." else f"{file.path}/"
+    return [
+        File(path=prefix + path, size_bytes=size, digest=digest) for path, size, digest in entries
+    ]
 
 
 def _diff_files(
@@ -377,15 +410,23 @@ def _machine_fact(machine: Machine, field: str) -> dict[str, FlagValue]:
 # --- metrics ---
 
 
+_Pair: TypeAlias = tuple[dict[str, Series], dict[str, Series]]
+
+
 def _diff_metrics(a: StoredRun, b: StoredRun) -> Section[MetricChange]:
     summaries = _summaries(a), _summaries(b)
-    series = _series(a), _series(b)
     remarks = _unfinished(a, b)
+    try:
+        series: _Pair | None = (_series(a), _series(b))
+    except ReenactError as error:
+        hint = f"; {error.hint}" if error.hint else ""
+        remarks.append(f"only what metrics come to is compared: {error.message}{hint}")
+        series = None
     changes = []
     for name in sorted({*summaries[0], *summaries[1]}):
         old, new = summaries[0].get(name), summaries[1].get(name)
         first = None
-        if old is not None and new is not None:
+        if series is not None and old is not None and new is not None:
             points = series[0].get(name), series[1].get(name)
             if points[0] is not None and points[1] is not None:
                 first = find_divergence(points[0], points[1])
@@ -400,13 +441,15 @@ def _diff_metrics(a: StoredRun, b: StoredRun) -> Section[MetricChange]:
 def _summaries(stored: StoredRun) -> dict[str, Summary]:
     metrics = stored.record.metrics
     if stored.record.ended is None:
-        metrics = summarize(read_points(f"{stored.directory}/{RECORD_DIRECTORY}"))
+        log = MetricLog(f"{stored.directory}/{RECORD_DIRECTORY}")
+        metrics = log.summarize().summaries()
     return {name: found for name, found in metrics.items() if not name.startswith(SAMPLED)}
 
 
 def _series(stored: StoredRun) -> dict[str, Series]:
     try:
-        return read_series(f"{stored.directory}/{RECORD_DIRECTORY}")
+        kinds = stored.record.kinds_of_series
+        return read_series(f"{stored.directory}/{RECORD_DIRECTORY}", kinds=kinds)
     except OSError:
         return {}
 

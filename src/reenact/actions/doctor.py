@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from reenact.actions.context import Context
 from reenact.actions.recover import orphans
+from reenact.actions.run_files import describe_coverage
 from reenact.actions.show import describe
+from reenact.execute.census import HELPED_BY_HOOK
 from reenact.execute.metric_text import Explanation, LineMetrics, Rule
 from reenact.execute.metric_text import Finding as NumberFinding
 from reenact.execute.recorder import names_never_metrics
@@ -15,6 +19,8 @@ from reenact.model.run import OperationKind, Run, Status
 from reenact.model.words import counted
 from reenact.store.output_log import STDOUT, output_size, read_output
 from reenact.store.store import RECORD_DIRECTORY, StoredRun
+
+_MOST_UNREACHED = 5
 
 
 class Finding(NamedTuple):
@@ -37,7 +43,9 @@ def examine(context: Context, stored: StoredRun) -> list[Finding]:
         _status(stored, run),
         _source(run),
         _processes(run),
-        _inputs(run),
+        *_unreached(run),
+        *_captures(run),
+        *(Finding(*finding) for finding in describe_coverage(run)),
         _metrics(run),
         _output(stored),
     ]
@@ -117,12 +125,11 @@ def _processes(run: Run) -> Finding:
     if run.operation.kind is OperationKind.COMMAND and not run.processes:
         return Finding("note", "probe", "no Python process was seen: files read are not known")
     if not run.processes:
-        return Finding(
-            "problem",
-            "probe",
-            "no Python process said hello: it ran with -I, -E, -S or an emptied environment, "
-            "is older than Python 3.8, or has not started",
-        )
+        reasons = "it ran with -I, -E, -S or an emptied environment, is older than Python 3.8, or "
+        detail = "no Python process said hello"
+        if not run.unreached:
+            detail += f": {reasons}has not started"
+        return Finding("problem", "probe", detail)
     starts = sum(process.kind == "start" for process in run.processes)
     forks = len(run.processes) - starts
     versions = ", ".join(sorted({p.python for p in run.processes if p.python is not None}))
@@ -133,9 +140,22 @@ def _processes(run: Run) -> Finding:
     )
 
 
-def _inputs(run: Run) -> Finding:
-    detail = f"{counted(len(run.inputs), 'project file')} read by Python through its own functions"
-    return Finding("note", "inputs", f"{detail}; reads by native code are not seen")
+def _unreached(run: Run) -> Iterator[Finding]:
+    for process in run.unreached[:_MOST_UNREACHED]:
+        detail = f"`{shlex.join(process.argv)}` (process {process.pid}): {process.reason}"
+        if process.reason is not None and process.reason.endswith(HELPED_BY_HOOK):
+            detail += "; `reenact install-hook` reaches it"
+        yield Finding("note", "not reached", detail)
+    if len(run.unreached) > _MOST_UNREACHED:
+        more = counted(len(run.unreached) - _MOST_UNREACHED, "more process", "more processes")
+        yield Finding("note", "not reached", more)
+
+
+def _captures(run: Run) -> Iterator[Finding]:
+    for capture in run.captures:
+        name = " ".join(filter(None, [capture.framework, capture.version]))
+        detail = capture.detail or ("captured" if capture.is_captured else "not captured")
+        yield Finding("ok" if capture.is_captured else "note", name, detail)
 
 
 def _metrics(run: Run) -> Finding:
@@ -147,5 +167,7 @@ def _metrics(run: Run) -> Finding:
 
 
 def _output(stored: StoredRun) -> Finding:
+    if stored.record.operation.is_in_process:
+        return Finding("note", "output", "what is printed in a process is not kept")
     size = output_size(f"{stored.directory}/{RECORD_DIRECTORY}")
     return Finding("ok", "output", f"{size} bytes of output")

@@ -26,6 +26,7 @@ from reenact.project.operation import (
     fill_in,
     find_python,
     flag_variables,
+    notebook_command,
     resolve_command,
     resolve_module,
     resolve_script,
@@ -36,6 +37,7 @@ from reenact.project.settings import resolve_flags
 from reenact.snapshot.project_root import ProjectRoot, find_root, identify
 from reenact.snapshot.rules import suffix
 from reenact.snapshot.tree import SourceTree, read_tree
+from reenact.store.files import read_file
 
 
 class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +53,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         variables: environment variables for this run.
         time_limit_s: stop the run after that many seconds.
         gpus: value for CUDA_VISIBLE_DEVICES; the empty string hides all.
+        trace_files: one of `run_files.TRACES`.
+        save_models: keep the models that frameworks train, as files in the run directory.
         directory: working directory of the process, relative to that of the command.
     """
 
@@ -72,6 +76,8 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     in_place: bool = False
     time_limit_s: float | None = None
     gpus: str | None = None
+    save_models: bool = False
+    trace_files: str = "preload"
     quiet: bool = False
     background: bool = False
 
@@ -126,7 +132,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             command=tuple(map(printable, hide(redact_argv(self.words), secrets))),
             cwd=path_to_text(self.cwd),
             created=former.created if former is not None else created,
-            flags={name: _redacted(name, value) for name, value in self.values.items()},
+            flags={name: redacted(name, value) for name, value in self.values.items()},
             given=tuple(self.given),
             typed=self._typed(),
             variables={n: redact(n, printable(v)) for n, v in request.variables.items()},
@@ -169,6 +175,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             read: content of those files as the snapshot has it.
         """
+        if self.operation.kind is OperationKind.NOTEBOOK:
+            from reenact.project.notebook import rewrite_notebook
+
+            return {path: rewrite_notebook(read[path], c) for path, c in self.changes.items()}
         return {path: rewrite(read[path], changes) for path, changes in self.changes.items()}
 
 
@@ -209,12 +219,25 @@ def plan_run(request: RunRequest, context: Context) -> Plan:
 
 def find_flags(target: Target, root: str) -> FlagSet:
     """Find the flags of a Python script without running it; others have none that we know."""
+    if target.kind is OperationKind.NOTEBOOK and target.script is not None:
+        return _find_notebook_flags(target.script, root)
     if not target.is_python or target.script is None:
         return FlagSet(kind="none", open_ended=target.kind is not OperationKind.COMMAND)
     from reenact.project.detect import detect
 
     module = target.name if target.kind is OperationKind.MODULE else None
     return detect(Path(target.script), Path(root), module=module)
+
+
+def _find_notebook_flags(path: str, root: str) -> FlagSet:
+    from reenact.project.notebook import find_notebook_flags, read_notebook
+
+    content = read_file(path)
+    name = path_to_text(os.path.relpath(path, root))
+    notebook = read_notebook(content, name)
+    if notebook.language != "python":
+        return FlagSet(kind="none", open_ended=True)
+    return find_notebook_flags(notebook, content, name)
 
 
 @contextmanager
@@ -272,6 +295,11 @@ def _check_restart(request: RunRequest, former: Run) -> None:
 def _plan_again(request: RunRequest, former: Run, context: Context) -> Plan:
     """Plan a run with the operation, flags and source of another one."""
     operation = former.operation
+    if operation.is_in_process:
+        raise CannotRun(
+            f"run {former.id[:8]} was a part of a process, which cannot be started again",
+            hint="run its script, notebook or function again",
+        )
     settings: dict[str, str | FlagValue] = {
         name: former.typed.get(name, former.flags[name]) for name in former.given
     }
@@ -338,12 +366,12 @@ def _plan(
     relative = None
     if target.script is not None and _is_inside(target.script, root.path):
         relative = os.path.relpath(target.script, root.path)
-        if target.kind is OperationKind.SCRIPT:
+        if target.kind in (OperationKind.SCRIPT, OperationKind.NOTEBOOK):
             name = relative
     if flags is None:
         if target.kind is OperationKind.COMMAND:
             flags = template_flags(target.words, request.settings)
-        elif target.is_python:
+        elif target.is_python or target.kind is OperationKind.NOTEBOOK:
             flags = find_flags(target, root.path)
         else:
             flags = template_flags((), request.settings)
@@ -373,6 +401,8 @@ def _plan(
         if flags.kind not in ("globals", "none") or flags.open_ended:
             bound = {n: v for n, v in given.items() if not _is_global(flags, n)}
             words += command_line(flags, bound)
+    elif target.kind is OperationKind.NOTEBOOK:
+        words = notebook_command(target.words[0], find_python(env, request.python), env)
     else:
         words = list(target.words)
     project = former.project if former is not None and root.path == context.root.path else None
@@ -441,13 +471,14 @@ def _is_global(flags: FlagSet, name: str) -> bool:
     return flag is not None and isinstance(flag.binding, Global)
 
 
-def _redacted(name: str, value: FlagValue) -> FlagValue:
+def redacted(name: str, value: FlagValue) -> FlagValue:
+    """Return what a record may say of a flag's value."""
     if isinstance(value, str):
         return redact(name, printable(value))
     if isinstance(value, list):
-        return [_redacted(name, item) for item in value]
+        return [redacted(name, item) for item in value]
     if isinstance(value, dict):
-        return {key: _redacted(f"{name}.{key}", item) for key, item in value.items()}
+        return {key: redacted(f"{name}.{key}", item) for key, item in value.items()}
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return REDACTED if is_number and is_secret_name(name) else value
 

@@ -12,37 +12,41 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from reenact.actions.run_files import keep_data_sets, look_at_run, with_files, with_writers
 from reenact.errors import ReenactError
+from reenact.execute.inputs import sources_of
 from reenact.execute.journals import PROBE_DIRECTORY, JournalTail
 from reenact.execute.metric_file import MetricFileTail
 from reenact.execute.metric_text import LineMetrics
+from reenact.execute.opened import remove_log
 from reenact.execute.recorder import (
     SOURCE_FILE,
     SOURCE_OUTPUT,
     names_never_metrics,
 )
-from reenact.execute.stage import sweep_abandoned
+from reenact.execute.stage import files_below, sweep_abandoned
 from reenact.execute.testimony import (
     METRICS_FILE,
     PROCESSES_FILE,
-    READS_FILE,
     RESERVE_FILE,
     describe_output,
     processes,
     read_hellos,
-    read_inputs,
 )
-from reenact.execute.told import collect, with_roles
+from reenact.execute.told import Told, collect, with_roles
 from reenact.interop.tensorboard import EventDirectoryTail
-from reenact.model.metrics import Point, summarize
+from reenact.model.environment import decode_environment
+from reenact.model.identity import Digest
+from reenact.model.metrics import Point
 from reenact.model.paths import text_to_path
-from reenact.model.record import decode_run
+from reenact.model.record import decode_run, to_json
 from reenact.model.run import File, Remark, Run, Status
+from reenact.snapshot.libraries import describe_runtime
 from reenact.snapshot.tree import SourceTree, read_tree
 from reenact.store.files import delete_tree, read_file, remove_if_there
 from reenact.store.index import Index
 from reenact.store.lock import Lock, SharedLock
-from reenact.store.metric_log import MetricLog, MetricWriter, read_points
+from reenact.store.metric_log import MetricLog, MetricWriter, compact_points
 from reenact.store.output_log import STDERR, STDOUT, read_output
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
@@ -66,8 +70,9 @@ def recover(store: Store, stored: StoredRun) -> StoredRun:
             return stored
         if _is_still_open(store, run):
             _close(store, run, stored.directory)
-    except OSError:
-        # A store that cannot be written stays readable; the next reader tries again.
+    except (OSError, ReenactError):
+        # A store that cannot be written, or whose points need a library that is not installed
+        # here, stays readable; the next reader tries again.
         return stored
     finally:
         kept.release(remove=True)
@@ -83,27 +88,45 @@ def _close(store: Store, run: Run, directory: str) -> None:
     journals = JournalTail(record_directory)
     _catch_up_metrics(run, directory, journals)
     told = collect(journals.events, directory)
-    outputs = () if run.in_place else _outputs(store, run, directory)
-    remark = Remark(code="killed", message="the supervisor was killed; the end is not known")
+    tree = _source(store, run)
+    hellos = read_hellos(record_directory)
+    sources = sources_of(tree.files)
+    # The environment of who looks at the run: that of the run is gone with its supervisor.
+    found = look_at_run(store, run, directory, sources=sources, env=os.environ, hellos=hellos)
+    if run.in_place or run.operation.is_in_process:
+        outputs = tuple(describe_output(directory, path) for path in files_below(directory))
+    else:
+        outputs = _outputs(store, run, directory, tree)
+    outputs = with_writers(outputs, directory, found)
+    who = "process" if run.operation.is_in_process else "supervisor"
+    metrics = MetricLog(record_directory).summarize()
+    remark = Remark(code="killed", message=f"the {who} was killed; the end is not known")
+    first = run.processes if run.operation.is_in_process else ()
     closed = msgspec.structs.replace(
-        run,
+        with_files(run, found),
         ended=ended,
         outputs=with_roles(outputs, directory, told.roles),
         params=told.params,
         models=told.models,
         datasets=told.datasets,
         captures=told.captures,
-        inputs=read_inputs(record_directory, text_to_path(run.project.root)),
-        processes=processes(read_hellos(record_directory)),
-        metrics=summarize(read_points(record_directory)),
-        warnings=(*run.warnings, remark, *told.remarks),
+        failure=told.failure,
+        runtime=_runtime(store, run, told, directory),
+        processes=(*first, *processes(hellos)),
+        metrics=metrics.summaries(),
+        metric_sources=metrics.sources(),
+        warnings=(*run.warnings, remark, *told.remarks, *found.remarks),
     )
-    store.write_run(closed)
+    with store.writing():
+        keep_data_sets(store, found)
+        store.write_run(closed)
+    remove_log(record_directory)
     # Nobody but the run's supervisor, which is dead, has begun a record there.
     halves = [n for n in os.listdir(record_directory) if re.fullmatch(r"run\.json\..*\.tmp", n)]
-    for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE, RESERVE_FILE, "stop", *halves):
+    for name in (METRICS_FILE, PROCESSES_FILE, RESERVE_FILE, "stop", *halves):
         remove_if_there(f"{record_directory}/{name}")
     delete_tree(f"{record_directory}/{PROBE_DIRECTORY}")
+    compact_points(record_directory)
 
 
 def _is_still_open(store: Store, run: Run) -> bool:
@@ -165,20 +188,38 @@ def _catch_up_metrics(run: Run, directory: str, journals: JournalTail) -> None:
     from_file = MetricFileTail(f"{record_directory}/{METRICS_FILE}").poll()
     writer.append(from_file[stored[SOURCE_FILE] :], SOURCE_FILE)
     for told in journals.finish():
-        writer.append(told.points[stored[told.source] :], told.source)
+        done = min(stored[told.source], len(told.points))
+        writer.append(told.points[done:], told.source)
+        stored[told.source] -= done
     if not run.in_place:
         for events in EventDirectoryTail(directory).finish():
             writer.append(events.points[stored[events.source] :], events.source)
     writer.close()
 
 
-def _outputs(store: Store, run: Run, directory: str) -> tuple[File, ...]:
-    tree = SourceTree(files=[])
+def _runtime(store: Store, run: Run, told: Told, directory: str) -> Digest | None:
+    """Keep what the main process said that it had loaded, if it lived to say it."""
+    variables = {}
+    if told.runtime is not None and run.environment is not None:
+        try:
+            data = store.blobs.get(run.environment)
+            variables = decode_environment(data, where="the environment").variables
+        except ReenactError:
+            pass
+    runtime = describe_runtime(told.runtime, (), variables, directory)
+    return None if runtime is None else store.blobs.put(to_json(runtime))
+
+
+def _source(store: Store, run: Run) -> SourceTree:
     if run.source is not None:
         try:
-            tree = read_tree(store.blobs, run.source.tree)
+            return read_tree(store.blobs, run.source.tree)
         except ReenactError:
             # Without its list, source cannot be told from outputs: all of it counts as output.
             pass
+    return SourceTree(files=[])
+
+
+def _outputs(store: Store, run: Run, directory: str, tree: SourceTree) -> tuple[File, ...]:
     paths = sweep_abandoned(directory, text_to_path(run.project.root), tree, store.blobs)
     return tuple(describe_output(directory, path) for path in paths)

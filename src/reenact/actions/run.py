@@ -15,21 +15,27 @@ import msgspec
 from reenact.actions.context import Context
 from reenact.actions.plan import Plan
 from reenact.actions.project_tree import look_at_tree
+from reenact.actions.run_files import (
+    keep_data_sets,
+    look_at_run,
+    watch_files,
+    with_files,
+    with_writers,
+)
 from reenact.errors import CannotRun, ReenactError, StoreUnusable
 from reenact.execute.journals import PROBE_DIRECTORY, JournalTail
-from reenact.execute.stage import SourcePool, Stage, close_stage, make_stage
+from reenact.execute.opened import remove_log
+from reenact.execute.stage import SourcePool, Stage, close_stage, files_below, make_stage
 from reenact.execute.supervise import Child, Command
 from reenact.execute.testimony import (
     METRICS_FILE,
     PROCESSES_FILE,
-    READS_FILE,
     RESERVE_FILE,
     describe_output,
     installations,
     processes,
     python_facts,
     read_hellos,
-    read_inputs,
     usage_of_children,
 )
 from reenact.execute.told import Told, collect, with_roles
@@ -37,7 +43,7 @@ from reenact.model.environment import PythonFacts
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import path_to_text, printable
 from reenact.model.record import encode_notes, encode_run, to_json
-from reenact.model.run import Notes, Remark, Run, Source
+from reenact.model.run import Conditions, Notes, Remark, Run, Source, Usage
 from reenact.snapshot.tree import ProjectTree
 from reenact.store.files import (
     delete_tree,
@@ -47,17 +53,22 @@ from reenact.store.files import (
     write_atomically,
 )
 from reenact.store.lock import Lock
-from reenact.store.metric_log import read_points
+from reenact.store.metric_log import MetricLog, compact_points
 from reenact.store.store import RECORD_DIRECTORY, STOP_MARKER, Store
 
 if TYPE_CHECKING:
+    from reenact.execute.census import Census
+    from reenact.execute.inputs import Found
     from reenact.execute.recorder import Recorder
+    from reenact.snapshot.state import Watch
 
 SHIM = os.path.join(os.path.dirname(os.path.dirname(__file__)), "probe", "shim")
 
 _SELDOM_S = 0.3
 """Runs shorter than this are described after their end, longer ones while they run."""
 _AGAIN_S = 2.0
+_SELDOM_LOOKED_S = 30.0
+_MOST_LOOKED_AT = 8
 _RESERVED_BYTES = 1 << 16
 
 
@@ -126,10 +137,17 @@ class _Execution:
         self.pool: SourcePool | None = None
         self.child: Child | None = None
         self.recorder: Recorder | None = None
+        self.census: Census | None = None
         self.journals = JournalTail(self.record_directory)
+        self.found: Found | None = None
         self._is_published = False
+        self.watch: Watch | None = None
         self._described = False
+        self._lacks_tools = False
         self._describe_at = 0.0
+        self._look_at = 0.0
+        self._libraries: list[str] = []
+        self._variables: dict[str, str] = {}
         self._lock = self._create()
 
     # --- before ---
@@ -277,10 +295,19 @@ class _Execution:
             self._warn("record", f"the record could not be written: {error.strerror}")
         self.recorder = self._open_recorder(self.child.started_ns)
         self.recorder.watch_process(self.child.pid)
+        self.census = self._open_census(self.child.pid)
+        self.watch = self._open_watch()
         self._describe_at = time.monotonic() + _SELDOM_S
+        self._look_at = time.monotonic() + _AGAIN_S
+
+    def _open_census(self, pid: int) -> Census:
+        from reenact.execute.census import Census
+
+        return Census(pid, self.record_directory, SHIM)
 
     def _open_recorder(self, started_ns: int) -> Recorder:
         # Imported while the process starts: together they take as long as Python does.
+        import reenact.execute.inputs  # for the end
         import reenact.store.index  # noqa: F401  # for the end
         from reenact.execute.recorder import Recorder, names_never_metrics
         from reenact.interop.tensorboard import EventDirectoryTail
@@ -290,6 +317,15 @@ class _Execution:
             exclude=names_never_metrics(self.run),
             sources=[self.journals, EventDirectoryTail(self._base(), since_ns=started_ns)],
         )
+
+    def _open_watch(self) -> Watch | None:
+        from reenact.snapshot.state import Watch
+
+        try:
+            return Watch(self._user_environment().get("CUDA_VISIBLE_DEVICES"))
+        except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
+            self._warn("conditions", f"the state of the machine was not recorded: {error}")
+            return None
 
     def _base(self) -> str:
         return self.plan.root.path if self.plan.request.in_place else self.directory
@@ -315,6 +351,13 @@ class _Execution:
         env["REENACT_RECORD_DIR"] = self.record_directory
         env["REENACT_METRICS"] = f"{self.record_directory}/{METRICS_FILE}"
         env["REENACT_PROJECT"] = self.plan.root.path
+        if self.plan.request.save_models:
+            env["REENACT_SAVE_MODELS"] = "1"
+        watch = watch_files(self.store, self.record_directory, self.plan.request.trace_files, env)
+        env.update(watch.variables)
+        self.run = msgspec.structs.replace(
+            self.run, coverage=watch.coverage, coverage_gap=watch.gap
+        )
         if self.plan.request.in_place:
             env.pop("REENACT_STAGE", None)
         else:
@@ -356,12 +399,17 @@ class _Execution:
         """Use the time while the process runs."""
         assert self.recorder is not None
         self.recorder.tick(now_s)
+        if self.census is not None:
+            self.census.tick(now_s)
         if not self._described and now_s >= self._describe_at:
             # No interpreter may have said anything yet: it is slow, or started later by another.
             self._describe_at = now_s + _AGAIN_S
             facts = python_facts(read_hellos(self.record_directory))
             if facts is not None:
                 self._describe(facts)
+        if now_s >= self._look_at:
+            self._look_at = now_s + _SELDOM_LOOKED_S
+            self._look_for_libraries()
 
     def finish(self) -> Finished:
         """Watch until the end, then write the final record."""
@@ -371,10 +419,13 @@ class _Execution:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = self.child.watch(self, stop_asked=lambda: os.path.exists(marker))
         self.recorder.finish(was_cut_short=ended.signal is not None)
+        usage = usage_of_children(self.recorder.usage, before)
+        conditions = self._conditions(usage)
         hellos = read_hellos(self.record_directory)
-        if not self._described:
-            self._describe(python_facts(hellos))
+        if not self._described or self._lacks_tools:
+            self._describe(python_facts(hellos), is_over=True)
         told = collect(self.journals.events, self.directory, self.plan.secrets)
+        metrics, metric_sources = self._summaries()
         if ended.requested is not None:
             self._warn_of_survivors()
         if len(found := installations(hellos)) > 1:
@@ -384,22 +435,42 @@ class _Execution:
             self.run,
             ended=_time(self.child.ended_ns),
             exit=ended,
-            usage=usage_of_children(self.recorder.usage, before),
-            metrics=self._summaries(),
+            usage=usage,
+            conditions=conditions,
+            metrics=metrics,
+            metric_sources=metric_sources,
             processes=processes(hellos, self.plan.secrets),
-            inputs=read_inputs(self.record_directory, self.plan.root.path),
+            unreached=self.census.unreached(hellos, self.plan.secrets) if self.census else (),
             params=told.params,
             models=told.models,
             datasets=told.datasets,
             captures=told.captures,
+            failure=told.failure,
         )
-        self._close_directory(told)
-        self.warnings += [*self.recorder.warnings, *told.remarks]
+        self._describe_runtime(told)
+        self.found = self._look_at_files(hellos)
+        self._close_directory(told, self.found)
+        self.warnings += [*self.recorder.warnings, *told.remarks, *self.found.remarks]
         if self.journals.lost:
             message = f"{self.journals.lost} points that the script reported found no room"
             self._warn("metrics-lost", message)
         self.run = msgspec.structs.replace(self.run, warnings=tuple(self.warnings))
         return self._write_end(marker)
+
+    def _look_at_files(self, hellos: list[dict[str, Any]]) -> Found:
+        """Say what was read and written, while the links of the run directory are still there."""
+        has_copies = self.tree is not None and self.plan.request.snapshot
+        sources = self.tree.sources if self.tree is not None and has_copies else ()
+        found = look_at_run(
+            self.store,
+            self.run,
+            self.directory,
+            sources={file.path: (file.digest, file.size) for file in sources},
+            env=self.plan.env,
+            hellos=hellos,
+        )
+        self.run = with_files(self.run, found)
+        return found
 
     def _warn_of_survivors(self) -> None:
         from reenact.actions.recover import orphans
@@ -412,6 +483,7 @@ class _Execution:
         problem = None
         try:
             self._write_end_of_record()
+            compact_points(self.record_directory)
         except OSError as error:
             problem = f"the end of run {self.id[:8]} could not be recorded: {error.strerror}"
         remove_if_there(marker)
@@ -440,7 +512,7 @@ class _Execution:
     def _write_end_of_record(self) -> None:
         remove_if_there(f"{self.record_directory}/{RESERVE_FILE}")
         try:
-            self.store.write_run(self.run)
+            self._write_with_blobs()
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -449,23 +521,33 @@ class _Execution:
             self.store.write_run(self.run)
         self._remove_testimony()
 
+    def _write_with_blobs(self) -> None:
+        if self.found is None or not self.found.data_sets:
+            self.store.write_run(self.run)
+            return
+        with self.store.writing():
+            keep_data_sets(self.store, self.found)
+            self.store.write_run(self.run)
+
     def _remove_testimony(self) -> None:
-        for name in (METRICS_FILE, PROCESSES_FILE, READS_FILE):
+        remove_log(self.record_directory)
+        for name in (METRICS_FILE, PROCESSES_FILE):
             remove_if_there(f"{self.record_directory}/{name}")
         delete_tree(f"{self.record_directory}/{PROBE_DIRECTORY}")
 
-    def _summaries(self) -> dict[str, Any]:
+    def _summaries(self) -> tuple[dict[str, Any], dict[str, dict[str, int]]]:
         assert self.recorder is not None
-        if self.former is None:
-            return self.recorder.summaries
-        from reenact.model.metrics import summarize
+        found = self.recorder.summarizer
+        if self.former is not None:
+            try:
+                found = MetricLog(self.record_directory).summarize()
+            except (OSError, ReenactError) as error:
+                self._warn("metrics", f"only those since the restart are summarized: {error}")
+        return found.summaries(), found.sources()
 
-        return summarize(read_points(self.record_directory))
-
-    def _close_directory(self, told: Told) -> None:
+    def _close_directory(self, told: Told, found: Found) -> None:
         if self.stage is None:
-            if self.tree is not None:
-                self._find_outputs_in_place()
+            self._find_outputs_in_place(told, found)
             return
         assert self.tree is not None
         left = close_stage(self.stage, self.tree, self.pool)
@@ -476,35 +558,52 @@ class _Execution:
                 "written-through",
                 f"project files changed while the run was linked to them: {names}",
             )
-        named = with_roles(outputs, self.directory, told.roles)
+        every = with_writers(outputs, self.directory, found)
+        named = with_roles(every, self.directory, told.roles)
         self.run = msgspec.structs.replace(self.run, outputs=named)
 
-    def _find_outputs_in_place(self) -> None:
-        assert self.tree is not None
-        root = self.plan.root.path
-        before = {f.path: (f.size, f.mtime_ns) for f in self.tree.sources}
-        before.update({path: (size, mtime_ns) for path, size, mtime_ns in self.tree.links})
-        now = look_at_tree(self.plan, self.context, keep=False).tree
-        after = {f.path: (f.size, f.mtime_ns) for f in now.sources}
-        after.update({path: (size, mtime_ns) for path, size, mtime_ns in now.links})
-        changed = sorted(path for path, stamp in after.items() if before.get(path) != stamp)
-        outputs = [describe_output(root, path, absolute=True) for path in changed]
-        # What the run has made itself and read again is no input.
-        made = set(map(path_to_text, changed))
-        inputs = tuple(file for file in self.run.inputs if file.path not in made)
-        self.run = msgspec.structs.replace(self.run, outputs=tuple(outputs), inputs=inputs)
+    def _find_outputs_in_place(self, told: Told, found: Found) -> None:
+        """List what appeared or changed in the project, and what lies in the run directory."""
+        outputs = [describe_output(self.directory, path) for path in files_below(self.directory)]
+        inputs = self.run.inputs
+        if self.tree is not None:
+            root = self.plan.root.path
+            before = {f.path: (f.size, f.mtime_ns) for f in self.tree.sources}
+            before.update({path: (size, mtime_ns) for path, size, mtime_ns in self.tree.links})
+            now = look_at_tree(self.plan, self.context, keep=False).tree
+            after = {f.path: (f.size, f.mtime_ns) for f in now.sources}
+            after.update({path: (size, mtime_ns) for path, size, mtime_ns in now.links})
+            changed = sorted(path for path, stamp in after.items() if before.get(path) != stamp)
+            outputs += [describe_output(root, path, absolute=True) for path in changed]
+            # What the run has made itself and read again is no input.
+            made = {path_to_text(path) for path in changed if path not in before}
+            inputs = tuple(file for file in inputs if file.path not in made)
+        every = with_writers(outputs, self.directory, found)
+        named = with_roles(every, self.directory, told.roles)
+        self.run = msgspec.structs.replace(self.run, outputs=named, inputs=inputs)
 
     # --- facts ---
 
-    def _describe(self, facts: PythonFacts | None) -> None:
-        """Describe interpreter, packages and machine: a blob each, shared by all runs."""
+    def _describe(self, facts: PythonFacts | None, *, is_over: bool = False) -> None:
+        """Describe interpreter, packages and machine: a blob each, shared by all runs.
+
+        Args:
+            facts: what the interpreter said of itself.
+            is_over: the process has ended. Before that no compiler is asked for its version: what
+                it used would count as used by the run.
+        """
         self._described = True
         from reenact.snapshot.environment import capture_environment
         from reenact.snapshot.machine import capture_machine
+        from reenact.snapshot.tools import find_tools
 
         cache = self.store.cache_directory
+        env = self._user_environment()
         try:
-            environment = capture_environment(facts, self._user_environment(), cache=cache)
+            tools = find_tools(env, cache=cache, may_ask=is_over)
+            self._lacks_tools = tools is None
+            environment = capture_environment(facts, env, cache=cache, tools=tools)
+            self._variables = environment.variables
             machine = capture_machine(cache=cache)
             with self.store.writing():
                 self.run = msgspec.structs.replace(
@@ -516,6 +615,40 @@ class _Execution:
         except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
             reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             self._warn("environment", f"the environment was not recorded: {reason}")
+
+    def _look_for_libraries(self) -> None:
+        """See what the process has loaded, in case that it will not live to tell."""
+        assert self.child is not None
+        from reenact.snapshot.libraries import loaded_by
+
+        hellos = read_hellos(self.record_directory)
+        pids = [hello["pid"] for hello in hellos if hello.get("kind") == "start"]
+        for pid in {self.child.pid, *pids[:_MOST_LOOKED_AT]}:
+            self._libraries = max(self._libraries, loaded_by(pid), key=len)
+
+    def _describe_runtime(self, told: Told) -> None:
+        """Describe what the main process had loaded in the end."""
+        from reenact.snapshot.libraries import describe_runtime
+
+        try:
+            seen, variables = self._libraries, self._variables
+            runtime = describe_runtime(told.runtime, seen, variables, self.directory)
+            if runtime is not None:
+                with self.store.writing():
+                    digest = self.store.blobs.put(to_json(runtime))
+                self.run = msgspec.structs.replace(self.run, runtime=digest)
+        except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
+            self._warn("environment", f"what was loaded was not recorded: {error}")
+
+    def _conditions(self, usage: Usage) -> Conditions | None:
+        if self.watch is None:
+            return None
+        used_s = (usage.cpu_user_s or 0.0) + (usage.cpu_system_s or 0.0)
+        try:
+            return self.watch.finish(used_s)
+        except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
+            self._warn("conditions", f"the state of the machine was not recorded: {error}")
+            return None
 
     def _user_environment(self) -> dict[str, str]:
         request = self.plan.request

@@ -50,7 +50,9 @@ def stop_runs(
                 )
             with store_errors(store.root):
                 write_atomically(store.record_path(run_id, STOP_MARKER), b"", sync=False)
-            _send(run, pid, signal.SIGTERM)
+            # A process of which the run is only a part may go on, as after Ctrl-C.
+            is_part = run.operation.is_in_process
+            _send(run, pid, signal.SIGINT if is_part else signal.SIGTERM)
         elif stored.status is Status.KILLED and run is not None:
             for pid in orphans(run):
                 _send(run, pid, signal.SIGTERM)

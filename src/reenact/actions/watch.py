@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from reenact.actions.context import Context
 from reenact.execute.metric_text import TERMINAL_ESCAPES
-from reenact.model.metrics import SAMPLED, Point, Summarizer, Summary
+from reenact.model.metrics import SAMPLED, Point, Summarizer, Summary, best_kind
 from reenact.model.run import Status
 from reenact.store.metric_log import MetricLog
 from reenact.store.store import RECORD_DIRECTORY, StoredRun
@@ -120,7 +120,8 @@ class View(NamedTuple):
     """A run as it was at one look at it.
 
     Attributes:
-        points: those that came since the look before.
+        points: those that came since the look before, of the best kind of source known by now.
+        kinds: what kind of source each of them came from.
         is_restarted: points seen before are gone; `points` are all there are.
         elapsed_s: since its start, or how long it took; None before it started.
         is_over: the run has ended; nothing will come after this.
@@ -128,20 +129,28 @@ class View(NamedTuple):
 
     stored: StoredRun
     points: list[Point]
+    kinds: list[str]
     is_restarted: bool
     elapsed_s: float | None
     is_over: bool
 
 
 class Watcher:
-    """Look at a run again and again.
+    """Look at a run again and again."""
 
-    Attributes:
-        sketches: the shape of every metric.
-    """
+    def __init__(
+        self, context: Context, stored: StoredRun, *, with_all_sources: bool = False
+    ) -> None:
+        """Begin.
 
-    def __init__(self, context: Context, stored: StoredRun) -> None:
-        self.sketches: dict[str, Sketch] = {}
+        Args:
+            context: where the store is.
+            stored: the run.
+            with_all_sources: show what every kind of source says, as `loss (output)`, and not only
+                the series.
+        """
+        self._sketches: dict[tuple[str, str], Sketch] = {}
+        self._with_all = with_all_sources
         self._store = context.store
         self._id = stored.id
         self._directory = f"{stored.directory}/{RECORD_DIRECTORY}"
@@ -151,7 +160,22 @@ class Watcher:
     @property
     def summaries(self) -> dict[str, Summary]:
         """What every metric comes to so far, in order of first appearance."""
-        return self._summarizer.summaries()
+        if not self._with_all:
+            return self._summarizer.summaries()
+        names = dict.fromkeys(name for name, _ in self._sketches)
+        return {
+            f"{name} ({kind})": found
+            for name in names
+            for kind, found in self._summarizer.summaries_by_kind(name).items()
+        }
+
+    @property
+    def sketches(self) -> dict[str, Sketch]:
+        """The shape of every metric in `summaries`."""
+        if self._with_all:
+            return {f"{name} ({kind})": sketch for (name, kind), sketch in self._sketches.items()}
+        best = self._best()
+        return {name: self._sketches[name, kind] for name, kind in best.items()}
 
     def look(self, now: datetime | None = None) -> View:
         """Take in what has come since the last look.
@@ -168,20 +192,31 @@ class Watcher:
         if is_restarted:
             self._position = 0
             self._summarizer = Summarizer()
-            self.sketches = {}
-        points = list(log.points(self._position))
+            self._sketches = {}
+        new = list(log.points_and_kinds(self._position))
         self._position = log.records
-        for point in points:
-            self._summarizer.add(point)
-            sketch = self.sketches.get(point.name)
+        for point, kind in new:
+            self._summarizer.add(point, kind)
+            sketch = self._sketches.get((point.name, kind))
             if sketch is None:
-                sketch = self.sketches[point.name] = Sketch()
+                sketch = self._sketches[point.name, kind] = Sketch()
             sketch.add(point.value)
+        if not self._with_all:
+            best = self._best()
+            new = [(point, kind) for point, kind in new if kind == best[point.name]]
+        points, kinds = [point for point, _ in new], [kind for _, kind in new]
         is_over = stored.status not in (Status.PENDING, Status.RUNNING)
         elapsed = run.duration_s
         if elapsed is None and run.started is not None and not is_over:
             elapsed = ((now or datetime.now(UTC)) - run.started).total_seconds()
-        return View(stored, points, is_restarted, elapsed, is_over)
+        return View(stored, points, kinds, is_restarted, elapsed, is_over)
+
+    def _best(self) -> dict[str, str]:
+        """Return for every metric the kind of source whose points are its series."""
+        kinds: dict[str, list[str]] = {}
+        for name, kind in self._sketches:
+            kinds.setdefault(name, []).append(kind)
+        return {name: best_kind(of_name) for name, of_name in kinds.items()}
 
     def last_lines(self, count: int) -> list[str]:
         """Return the last lines that the run printed, as a terminal would show them, uncoloured."""

@@ -37,6 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gc": ("upkeep", "Free the space of source that no run needs"),
     "fsck": ("upkeep", "Check every record and blob of the store"),
     "doctor": ("doctor", "Say what was and was not captured, and why"),
+    "detect": ("detect", "Show what is known of this machine and environment"),
+    "install-hook": ("install_hook", "Let the probe into processes that ignore PYTHONPATH"),
     "help": ("help", "Show the flags of an operation"),
     "completion": ("completion", "Print the completion script of a shell"),
 }
@@ -56,7 +58,7 @@ class LazyGroup(click.Group):
         if entry is None:
             return None
         module = import_module(f"reenact.cli.{entry[0]}")
-        command = getattr(module, f"{cmd_name}_command")
+        command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         assert isinstance(command, click.Command)
         return command
 

@@ -15,6 +15,7 @@ from reenact.actions.context import Context
 from reenact.actions.plan import Plan, RunRequest, plan_run
 from reenact.actions.project_tree import look_at_tree
 from reenact.actions.run import Finished, start_and_watch
+from reenact.actions.run_files import TRACES
 from reenact.cli.options import complete_operation
 from reenact.cli.output import print_json, say, show_duration, show_value, style, visible
 from reenact.errors import UsageError
@@ -65,6 +66,13 @@ Examples:
 @click.option("--stop-after", metavar="TIME", help="Stop the run after `90s`, `30m`, `2h`.")
 @click.option("--in-place", is_flag=True, help="Run in the project itself, not in a copy.")
 @click.option("--no-snapshot", is_flag=True, help="Keep no source; link it instead.")
+@click.option(
+    "--trace-files",
+    type=click.Choice(TRACES),
+    default=TRACES[0],
+    help="Who watches files: all programs, only Python (`audit`), nobody.",
+)
+@click.option("--save-models", is_flag=True, help="Keep the models that frameworks train.")
 @click.option("-b", "--background", is_flag=True, help="Print the id and return at once.")
 @click.option("--edit", is_flag=True, help="Edit the flags in $EDITOR first.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and change nothing.")
@@ -145,6 +153,8 @@ def _request(ctx: click.Context, context: Context, options: dict[str, Any]) -> R
         in_place=options["in_place"],
         time_limit_s=_seconds(options["stop_after"]),
         gpus="" if options["gpus"] == "none" else options["gpus"],
+        save_models=options["save_models"],
+        trace_files=options["trace_files"],
         quiet=options["quiet"] or options["as_json"],
         background=options["background"],
     )

@@ -102,11 +102,20 @@ def _print(details: Details, *, with_packages: bool, with_params: bool) -> None:
     _print_metrics("system metrics", sampled)
     _print_files("inputs", run.inputs)
     _print_files("outputs", run.outputs)
+    if run.contacted:
+        _heading("contacted", len(run.contacted))
+        for address in run.contacted[:_MANY]:
+            print(f"  {visible(address)}")
+        _print_rest(len(run.contacted))
     _print_environment(details, with_packages=with_packages)
     if run.usage is not None:
         usage = run.usage
         cpu = (usage.cpu_user_s or 0.0) + (usage.cpu_system_s or 0.0)
-        _line("used", f"{cpu:.2f}s CPU, {show_size(usage.max_memory_bytes)} memory at most")
+        memory = show_size(usage.max_memory_bytes)
+        _line("used", f"{cpu:.2f}s CPU" + (f", {memory} memory at most" if memory else ""))
+    if run.failure is not None:
+        where = f" in cell {run.failure.cell}" if run.failure.cell is not None else ""
+        _line("failed", f"{run.failure.type}{where}: {run.failure.message}")
     for remark in run.warnings:
         _line("warning", remark.message)
 
@@ -203,8 +212,15 @@ def _print_files(name: str, files: Any) -> None:
     _heading(name, len(files))
     for file in files[:_MANY]:
         note = file.reason or (f"-> {file.target}" if file.target else show_size(file.size_bytes))
-        role = f"  ({file.role})" if file.role else ""
-        print(f"  {(file.digest or '')[:12]:<12}  {note:>10}  {visible(file.path + role)}")
+        words = (
+            file.role,
+            counted(file.files, "file") if file.files is not None else None,
+            f"from {file.origin}" if file.origin else None,
+            "changed meanwhile" if file.is_changed else None,
+        )
+        about = ", ".join(word for word in words if word)
+        path = f"{file.path}  ({about})" if about else file.path
+        print(f"  {(file.digest or '')[:12]:<12}  {note:>10}  {visible(path)}")
     _print_rest(len(files))
 
 

@@ -41,6 +41,7 @@ Examples:
 )
 @click.argument("run", default="@latest")
 @click.option("--once", is_flag=True, help="Show what there is now, and leave.")
+@click.option("--sources", is_flag=True, help="Show every source of a metric, not only the best.")
 @as_json
 @click.pass_obj
 def watch_command(home: str | None, /, **options: Any) -> None:
@@ -49,7 +50,8 @@ def watch_command(home: str | None, /, **options: Any) -> None:
     Ctrl-C ends the watching, not the run.
     """
     context = Context(store=home)
-    watcher = Watcher(context, find_run(context, options["run"]))
+    stored = find_run(context, options["run"])
+    watcher = Watcher(context, stored, with_all_sources=options["sources"])
     if options["once"]:
         _show_once(watcher, as_json=options["as_json"])
     elif options["as_json"]:
@@ -57,7 +59,7 @@ def watch_command(home: str | None, /, **options: Any) -> None:
     elif sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         _draw_until_end(watcher)
     else:
-        _stream_lines(watcher)
+        _stream_lines(watcher, with_kinds=options["sources"])
 
 
 def _show_once(watcher: Watcher, *, as_json: bool) -> None:
@@ -75,12 +77,13 @@ def _show_once(watcher: Watcher, *, as_json: bool) -> None:
 def _stream_json(watcher: Watcher) -> None:
     while True:
         view = watcher.look()
-        for point in view.points:
+        for point, kind in zip(view.points, view.kinds, strict=True):
             fields = {
                 "name": point.name,
                 "step": point.step,
                 "time": _time(point.time_ns),
                 "value": json_number(point.value),
+                "source": kind,
             }
             print(to_json(fields).decode())
         sys.stdout.flush()
@@ -95,12 +98,16 @@ def _time(time_ns: int) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _stream_lines(watcher: Watcher) -> None:
+def _stream_lines(watcher: Watcher, *, with_kinds: bool) -> None:
     """Print one line for all that was reported together, as soon as it is whole."""
     waiting: list[Point] = []
     while True:
         view = watcher.look()
-        sets = point_sets(view.points)
+        points = view.points
+        if with_kinds:
+            pairs = zip(points, view.kinds, strict=True)
+            points = [point._replace(name=f"{point.name} ({kind})") for point, kind in pairs]
+        sets = point_sets(points)
         if sets and waiting and belongs(sets[0][0], waiting):
             sets[0] = [*waiting, *sets[0]]
         elif waiting:
@@ -109,8 +116,8 @@ def _stream_lines(watcher: Watcher) -> None:
         # The last one may go on in what comes next; it waits for one look.
         if sets and not view.is_over:
             waiting = sets.pop()
-        for points in sets:
-            _print_set(points)
+        for together in sets:
+            _print_set(together)
         sys.stdout.flush()
         if view.is_over:
             break

@@ -7,14 +7,15 @@ The recorder must never be the reason why a run fails. What it cannot write down
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 
+from reenact.execute.journals import MANY_POINTS
 from reenact.execute.metric_file import MetricFileTail
 from reenact.execute.metric_text import LineMetrics
 from reenact.execute.sampler import Sampler
 from reenact.execute.testimony import METRICS_FILE
-from reenact.model.metrics import Point, Summarizer, Summary
+from reenact.model.metrics import Point, Summarizer, Summary, kind_of
 from reenact.model.run import Remark, Run, Usage
 from reenact.store.metric_log import MetricWriter
 from reenact.store.output_log import STDERR, STDOUT, OutputWriter
@@ -52,15 +53,19 @@ class Batch(Protocol):
 class PointSource(Protocol):
     """Something beside the output that reports points while the run lasts."""
 
-    def poll(self) -> Sequence[Batch]:
-        """Return what has come since the last call."""
+    def poll(self) -> Iterable[Batch]:
+        """Return what has come since the last call; with `MANY_POINTS` there may be more."""
 
-    def finish(self) -> Sequence[Batch]:
+    def finish(self) -> Iterable[Batch]:
         """Return what has come since, when nothing will come any more."""
 
 
 class Recorder:
-    """Listens to a run's process and keeps what it says. See `supervise.Listener`."""
+    """Listens to a run's process and keeps what it says. See `supervise.Listener`.
+
+    Attributes:
+        summarizer: what the metrics come to so far.
+    """
 
     def __init__(
         self, directory: str, *, exclude: frozenset[str], sources: Iterable[PointSource] = ()
@@ -74,7 +79,7 @@ class Recorder:
         """
         self._output = OutputWriter(directory)
         self._points = MetricWriter(directory)
-        self._summarizer = Summarizer()
+        self.summarizer = Summarizer()
         self._lines = {
             STDOUT: LineMetrics(exclude),
             STDERR: LineMetrics(exclude),
@@ -128,7 +133,7 @@ class Recorder:
                 self._keep(lines.finish(time.time_ns()), SOURCE_OUTPUT)
             self._take_from_file(self._file.finish)
         for source in self._sources:
-            self._keep_batches(self._ask("metrics", source.finish) or ())
+            self._keep_batches(source.finish)
         if self._sampler is not None:
             self._sampler.close()
         for name, writer in (("output", self._output), ("metrics", self._points)):
@@ -140,7 +145,7 @@ class Recorder:
     @property
     def summaries(self) -> dict[str, Summary]:
         """What the metrics come to so far."""
-        return self._summarizer.summaries()
+        return self.summarizer.summaries()
 
     @property
     def usage(self) -> Usage | None:
@@ -177,7 +182,8 @@ class Recorder:
     def _poll(self) -> None:
         self._take_from_file(self._file.poll)
         for source in self._sources:
-            self._keep_batches(self._ask("metrics", source.poll) or ())
+            if self._keep_batches(source.poll) >= MANY_POINTS:
+                self._poll_at = 0.0
 
     def _ask(self, what: str, question: Callable[[], _Answer]) -> _Answer | None:
         """Ask a part of ours that must not end the run when it is wrong; say so in the record."""
@@ -189,9 +195,18 @@ class Recorder:
                 self._failures.append(message)
             return None
 
-    def _keep_batches(self, batches: Sequence[Batch]) -> None:
-        for batch in batches:
-            self._keep(batch.points, batch.source)
+    def _keep_batches(self, read: Callable[[], Iterable[Batch]]) -> int:
+        """Take in what a source has; return how many points."""
+        count = 0
+
+        def keep() -> None:
+            nonlocal count
+            for batch in read():
+                count += len(batch.points)
+                self._keep(batch.points, batch.source)
+
+        self._ask("metrics", keep)
+        return count
 
     def _take_from_file(self, read: Callable[[], list[Point]]) -> None:
         try:
@@ -207,8 +222,7 @@ class Recorder:
     def _keep(self, points: list[Point], source: str) -> None:
         if not points:
             return
-        for point in points:
-            self._summarizer.add(point)
+        self.summarizer.add_all(points, kind_of(source))
         try:
             self._points.append(points, source)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What a run's processes and files tell of it: the probe's lines, inputs, outputs, time used."""
+"""What a run's processes and files tell of it: the probe's lines, outputs, time used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from reenact.store.files import read_file
 METRICS_FILE = "metrics.lines"
 """The file in `.reenact/` that `$REENACT_METRICS` names."""
 PROCESSES_FILE = "processes"
-READS_FILE = "reads"
 RESERVE_FILE = "reserve"
 """It only takes up the room that the last version of the record will need."""
 MANY_PROCESSES = 200
@@ -87,22 +86,6 @@ def processes(hellos: Iterable[dict[str, Any]], secrets: Iterable[str] = ()) -> 
     return tuple(found)
 
 
-def read_inputs(directory: str, project: str) -> tuple[File, ...]:
-    """Describe the project's files that Python opened for reading through links.
-
-    Args:
-        directory: the run's `.reenact/`.
-        project: the project's root.
-    """
-    paths = {p for p in _read_literals(f"{directory}/{READS_FILE}") if isinstance(p, str)}
-    inputs = []
-    for path in sorted(paths):
-        source = f"{project}/{path}"
-        if os.path.isfile(source):
-            inputs.append(_describe_input(source, path))
-    return tuple(inputs)
-
-
 def describe_output(directory: str, path: str, *, absolute: bool = False) -> File:
     """Describe a file that a run left behind.
 
@@ -142,16 +125,6 @@ def usage_of_children(sampled: Usage | None, before: resource.struct_rusage) -> 
         cpu_system_s=round(after.ru_stime - before.ru_stime, 6),
         max_memory_bytes=max(usage.max_memory_bytes or 0, peak) or None,
     )
-
-
-def _describe_input(source: str, path: str) -> File:
-    text = path_to_text(path)
-    try:
-        mtime_ns = os.stat(source).st_mtime_ns
-        digest, size = digest_file(source)
-    except OSError as error:
-        return File(path=text, reason=error.strerror)
-    return File(path=text, size_bytes=size, digest=digest, mtime_ns=mtime_ns)
 
 
 def _read_literals(path: str) -> list[Any]:

@@ -11,8 +11,8 @@ import msgspec
 from reenact.execute.journals import Event
 from reenact.model.paths import path_to_text, printable
 from reenact.model.record import flag_from_json
-from reenact.model.run import Capture, Dataset, File, Model, Remark
-from reenact.model.secrets import REDACTED, hide, is_secret_name
+from reenact.model.run import Capture, Dataset, Failure, File, Model, Remark
+from reenact.model.secrets import REDACTED, hide, is_secret_name, redact_text
 
 MOST_PARAMS = 10_000
 """A record holds so many params; a remark says how many more there were."""
@@ -27,6 +27,8 @@ class Told(NamedTuple):
 
     Attributes:
         roles: absolute path of an output -> its role and title.
+        failure: the error that ended a notebook.
+        runtime: what the process that had loaded the most said at its end; see `Runtime`.
     """
 
     params: dict[str, Any]
@@ -35,6 +37,8 @@ class Told(NamedTuple):
     captures: tuple[Capture, ...]
     roles: dict[str, tuple[str, str | None]]
     remarks: list[Remark]
+    runtime: dict[str, Any] | None = None
+    failure: Failure | None = None
 
 
 def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] = ()) -> Told:
@@ -52,7 +56,9 @@ def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] 
     captures: dict[str, Capture] = {}
     roles: dict[str, tuple[str, str | None]] = {}
     remarks: dict[tuple[str, str], Remark] = {}
+    failure = None
     left_out = 0
+    runtime: dict[str, Any] | None = None
     for event in events:
         fields = event.fields
         if event.kind == "params":
@@ -71,9 +77,16 @@ def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] 
         elif event.kind == "framework" and isinstance(fields.get("name"), str):
             _note_capture(captures, fields)
         elif event.kind == "output" and isinstance(fields.get("path"), str):
-            roles[fields["path"]] = (str(fields.get("role")), fields.get("title"))
+            title = fields.get("title")
+            title = _clean(title, secrets) if isinstance(title, str) else None
+            roles[fields["path"]] = (str(fields.get("role")), title)
+        elif event.kind == "exception":
+            failure = _read(fields, Failure) or failure
+        elif event.kind == "runtime":
+            if runtime is None or _count_libraries(fields) > _count_libraries(runtime):
+                runtime = fields
         elif event.kind in ("failure", "remark"):
-            remark = _remark(event)
+            remark = _remark(event, secrets)
             if len(remarks) < MOST_REMARKS:
                 remarks.setdefault((remark.code, remark.message), remark)
     if left_out:
@@ -81,11 +94,13 @@ def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] 
         remarks["params", ""] = Remark(code="params", message=message)
     return Told(
         params,
-        tuple(_inside(model, run_directory) for model in models.values()),
+        tuple(_inside(model, run_directory, secrets) for model in models.values()),
         tuple(datasets.values()),
         tuple(captures[name] for name in sorted(captures)),
         roles,
         list(remarks.values()),
+        runtime,
+        _without_secrets_in(failure, secrets),
     )
 
 
@@ -118,12 +133,24 @@ def _without_secrets(name: str, value: Any, secrets: tuple[str, ...]) -> Any:
     if isinstance(value, str):
         if is_secret_name(name.rpartition(".")[2]):
             return REDACTED
-        return next(iter(hide((value,), secrets)))
+        return _clean(value, secrets)
     if isinstance(value, dict):
         return {key: _without_secrets(str(key), inner, secrets) for key, inner in value.items()}
     if isinstance(value, list):
         return [_without_secrets(name, inner, secrets) for inner in value]
     return value
+
+
+def _without_secrets_in(failure: Failure | None, secrets: tuple[str, ...]) -> Failure | None:
+    if failure is None:
+        return None
+    texts = (printable(failure.message), printable(failure.traceback or ""))
+    message, traceback = (redact_text(text) for text in hide(texts, secrets))
+    return msgspec.structs.replace(failure, message=message, traceback=traceback or None)
+
+
+def _clean(text: str, secrets: tuple[str, ...]) -> str:
+    return redact_text(next(iter(hide((text,), secrets))))
 
 
 def _read(fields: dict[str, Any], kind: Callable[..., _Value]) -> _Value | None:
@@ -143,7 +170,9 @@ def _merge(former: Model, later: Model) -> Model:
     return msgspec.structs.replace(former, **news)
 
 
-def _inside(model: Model, run_directory: str) -> Model:
+def _inside(model: Model, run_directory: str, secrets: tuple[str, ...]) -> Model:
+    if model.summary is not None:
+        model = msgspec.structs.replace(model, summary=_clean(model.summary, secrets))
     if model.path is None:
         return model
     path = os.path.relpath(model.path, run_directory)
@@ -159,14 +188,22 @@ def _note_capture(captures: dict[str, Capture], fields: dict[str, Any]) -> None:
         framework=name,
         version=None if version is None else str(version),
         is_captured=fields.get("state") == "captured",
-        detail=None if detail is None else printable(str(detail)),
+        detail=None if detail is None else printable(redact_text(str(detail))),
     )
     former = captures.get(name)
     if former is None or former.is_captured:
         captures[name] = capture
+    elif former.version is None:
+        # What is not captured may fail before the package says which version it is.
+        captures[name] = msgspec.structs.replace(former, version=capture.version)
 
 
-def _remark(event: Event) -> Remark:
+def _count_libraries(fields: dict[str, Any]) -> int:
+    libraries = fields.get("libraries")
+    return len(libraries) if isinstance(libraries, list) else 0
+
+
+def _remark(event: Event, secrets: tuple[str, ...]) -> Remark:
     fields = event.fields
     if event.kind == "remark":
         code, message = str(fields.get("code")), str(fields.get("message"))
@@ -175,4 +212,4 @@ def _remark(event: Event) -> Remark:
         message = f"{fields.get('where')} was not captured: {fields.get('error')}"
         if fields.get("at"):
             message += f" ({fields['at']})"
-    return Remark(code=code, message=printable(message))
+    return Remark(code=code, message=printable(_clean(message, secrets)))

@@ -258,14 +258,20 @@ def rewrite(source: bytes, changes: Sequence[tuple[Global, FlagValue]]) -> bytes
     from blake3 import blake3
 
     digest = blake3(source).hexdigest()
-    encoding = encoding_of(source)
-    pieces: list[bytes] = []
-    at = 0
-    for place, value in sorted(changes, key=lambda change: change[0].start):
+    for place, _ in changes:
         if place.digest != digest:
             raise ReenactError(
                 f"`{place.file}` changed after its flags were found", hint="run the command again"
             )
+    return replace_literals(source, changes)
+
+
+def replace_literals(source: bytes, changes: Sequence[tuple[Global, FlagValue]]) -> bytes:
+    """Replace literals at their places, as `rewrite` does, in a source that is known to fit."""
+    encoding = encoding_of(source)
+    pieces: list[bytes] = []
+    at = 0
+    for place, value in sorted(changes, key=lambda change: change[0].start):
         assert at <= place.start <= place.end <= len(source), "literals overlap"
         pieces += [
             source[at : place.start],

@@ -1,10 +1,11 @@
-"""What the user wants to run: a Python script, a module, a script of another language, a command."""
+"""What the user wants to run: a Python script or module, a notebook, another script, a command."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -33,11 +34,14 @@ INTERPRETERS: dict[str, tuple[str, ...]] = {
 """Programs that run a script of another language when it has no `#!` line of its own."""
 
 
+NOTEBOOK_SUFFIX = ".ipynb"
+
+
 class Target(NamedTuple):
     """What is to be run, resolved against a directory but not against a project.
 
     Attributes:
-        kind: script, module or command.
+        kind: script, notebook, module or command.
         name: as the user wrote it.
         script: absolute path of the script, or of the module's file where it was found.
         words: program and arguments, without flags; a Python interpreter is not yet in it.
@@ -87,6 +91,8 @@ def resolve_script(text: str, cwd: str) -> Target:
     if os.path.isabs(text):
         text = _relative(path, cwd)
     suffix = os.path.splitext(text)[1].lower()
+    if suffix == NOTEBOOK_SUFFIX:
+        return Target(OperationKind.NOTEBOOK, text, path, (text,), False)
     if suffix in (".py", ".pyw"):
         return Target(OperationKind.SCRIPT, text, path, (text,), True)
     shebang = _shebang(path)
@@ -213,6 +219,36 @@ def find_python(env: Mapping[str, str], chosen: str | None) -> str:
         if found := shutil.which(name, path=path):
             return os.path.abspath(found)
     raise CannotRun("there is no `python` on PATH", hint="name one with `--python`")
+
+
+def notebook_command(notebook: str, python: str, env: Mapping[str, str]) -> list[str]:
+    """Return the command that executes a notebook with the user's interpreter as its kernel.
+
+    Raises:
+        CannotRun: something that this needs is not installed.
+    """
+    import subprocess
+    from importlib.util import find_spec
+
+    if find_spec("nbclient") is None:
+        raise CannotRun(
+            f"`{notebook}` needs nbclient, which is not installed beside Reenact",
+            hint="install `reenact[notebook]`",
+        )
+    code = "import importlib.util as u, sys; sys.exit(u.find_spec('ipykernel') is None)"
+    try:
+        # It has to be asked itself: what is on its path nobody else knows.
+        done = subprocess.run((python, "-c", code), env=dict(env), capture_output=True, check=False)
+    except OSError as error:
+        raise CannotRun(f"cannot start `{python}`: {error.strerror}") from error
+    if done.returncode != 0:
+        raise CannotRun(
+            f"`{notebook}` needs ipykernel, which `{python}` does not have",
+            hint=f"`{python} -m pip install ipykernel`, or choose another one with `--python`",
+        )
+    # -E, -P: modules and settings of the project are for the kernel; so is the probe.
+    driver = os.path.join(os.path.dirname(os.path.dirname(__file__)), "interop", "notebook.py")
+    return [sys.executable, "-E", "-P", driver, notebook, "--python", python]
 
 
 def _relative(path: str, cwd: str) -> str:

@@ -92,6 +92,23 @@ def test_nan_and_infinities_are_kept(tmp_path: Path) -> None:
     assert second == math.inf
 
 
+def test_a_name_from_the_output_and_the_file_is_summarized_from_the_better_one(
+    tmp_path: Path,
+) -> None:
+    recorder = begin(tmp_path)
+    (tmp_path / METRICS_FILE).write_text("loss 0.5\n")
+
+    recorder.output(STDOUT, b"loss: 3\nloss: 2\n", NOW)
+    recorder.finish()
+
+    assert recorder.summaries["loss"].last == 0.5
+    assert recorder.summarizer.sources() == {"loss": {"file": 1, "output": 2}}
+    assert points(tmp_path) == [("loss", 0, 3.0), ("loss", 1, 2.0), ("loss", 0, 0.5)]
+    log = MetricLog(str(tmp_path)).summarize()
+    assert log.summaries() == recorder.summaries
+    assert log.sources() == recorder.summarizer.sources()
+
+
 class TestFile:
     """The file that `$REENACT_METRICS` names."""
 

@@ -1,14 +1,14 @@
 """Files that the script opens: which it read, and private copies of those that it writes.
 
 A staged link is replaced by a private copy before Python writes through it. Writes by native code
-are not seen; what those wrote through a link is found afterwards by the supervisor.
+are not seen here; what those wrote through a link is found afterwards by the supervisor.
 """
 
 import _thread
 import os
 import sys
 
-from _reenact.start import append
+from _reenact import opened
 
 _MOST_UNFOLDED = 20000
 """A directory of more files stays a link when a walk comes to it: it would take too long."""
@@ -18,49 +18,70 @@ _O_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 def watch(settings):
     """Watch from now on, in this process and its forks."""
+    wanted = os.environ.get("REENACT_TRACE_FILES", "")
+    is_preloaded = wanted != "off" and opened.is_preloaded()
+    files = contacts = links = None
+    if wanted != "off":
+        contacts = opened.Contacts(settings.record, not is_preloaded)
+        if not is_preloaded:
+            files = opened.Opened(settings.record, settings.project)
+            os.register_at_fork(after_in_child=files.renew)
+            # Read by `_reenact.patches.readers`, for what does not come by here.
+            global noted
+            noted = files
     if settings.run:
         links = _Links(settings)
-        links.watch()
         os.register_at_fork(after_in_child=links.renew_lock)
-    else:
-        _Reads(settings).watch()
+    if links is not None or contacts is not None:
+        sys.addaudithook(_hook(links, files, contacts))
 
 
-class _Reads(object):
-    """Which of the project's files a run in place reads; its own modules are source, not data."""
+noted = None
+"""Where files are noted that this process opens; None where that is not for us to do."""
 
-    def __init__(self, settings):
-        self.record = settings.record
-        self.inside = settings.project + "/"
-        self.seen = set()
 
-    def watch(self):
-        sys.addaudithook(self.notice)
+def _hook(links, files, contacts):
+    """Return the audit hook; it is called for whatever happens in Python, so it decides quickly."""
+    changes = links.changes if links is not None else {}
+    network = opened.NETWORK if contacts is not None else ()
+    seen = files.seen if files is not None else ()
 
-    def notice(self, event, arguments):
-        if event == "os.chdir":
-            self.seen.clear()
-        if event != "open":
-            return
+    def notice(event, arguments):
         try:
-            path, _, flags = arguments
-            if type(path) is not str or flags & _O_WRITE or path in self.seen:
-                return
-            if len(self.seen) > 100000:
-                self.seen.clear()
-            self.seen.add(path)
-            if path.endswith((".py", ".pyc")):
-                return
-            full = path if path.startswith("/") else os.path.join(os.getcwd(), path)
-            full = os.path.normpath(full)
-            if full.startswith(self.inside):
-                append(self.record + "/reads", repr(full[len(self.inside) :]))
+            if event == "open":
+                path, _, flags = arguments
+                if flags & _O_WRITE:
+                    if links is not None:
+                        links.before_change(path, True, bool(flags & os.O_TRUNC))
+                    if files is not None:
+                        files.note(path, flags)
+                elif files is not None and path not in seen:
+                    files.note(path, flags)
+            elif event in changes:
+                for position, is_file, base in changes[event]:
+                    base = -1 if base is None else arguments[base]
+                    links.before_change(arguments[position], is_file, False, base)
+                if files is not None and event == "os.rename":
+                    files.note_move(arguments[0], arguments[1])
+            elif event in network:
+                contacts.notice(event, arguments)
+            elif links is not None and event == "os.scandir":
+                links.before_walk(arguments[0])
+            elif files is not None:
+                if event == "os.chdir":
+                    files.forget()
+                elif event == "os.rename":
+                    files.note_move(arguments[0], arguments[1])
+                elif event == "sqlite3.connect":
+                    files.note(arguments[0], os.O_RDWR)
         except Exception:
             pass
 
+    return notice
+
 
 class _Links(object):
-    """Staged links: which were read, and private copies for those that are about to be written.
+    """Staged links: private copies for those that are about to be written.
 
     A staged link is a symbolic link in the run directory that leads into the project. A link that
     leads from the run directory to itself is followed.
@@ -73,7 +94,6 @@ class _Links(object):
         self.inside = settings.run + "/"
         self.named_inside = settings.named_run + "/"
         self.staged = settings.project + "/"
-        self.seen = set()
         self.walked = set()
         self.renew_lock()
         # What is about to be changed: the position of the path among the event's arguments, whether
@@ -99,37 +119,6 @@ class _Links(object):
     def renew_lock(self):
         # A fork may have happened while another thread held it.
         self.lock = _thread.RLock()
-
-    def watch(self):
-        sys.addaudithook(self.notice)
-
-    def notice(self, event, arguments):
-        if event == "open":
-            try:
-                path, _, flags = arguments
-                if flags & _O_WRITE:
-                    self.before_change(path, True, bool(flags & os.O_TRUNC))
-                elif path not in self.seen:
-                    if len(self.seen) > 100000:
-                        self.seen.clear()
-                    self.seen.add(path)
-                    self.note_read(path)
-            except Exception:
-                pass
-        elif event in self.changes:
-            try:
-                for position, is_file, base in self.changes[event]:
-                    base = -1 if base is None else arguments[base]
-                    self.before_change(arguments[position], is_file, False, base)
-            except Exception:
-                pass
-        elif event == "os.scandir":
-            try:
-                self.before_walk(arguments[0])
-            except Exception:
-                pass
-        elif event == "os.chdir":
-            self.seen.clear()
 
     def within(self, path, base=-1):
         """Return the path relative to the run directory, None where it is elsewhere.
@@ -186,22 +175,6 @@ class _Links(object):
             return False
         # More than one name, and the project has it too: not a hard link of the script's own.
         return status.st_nlink > 1 and os.path.lexists(self.project + path[len(self.run) :])
-
-    def note_read(self, path):
-        if type(path) is str and path.startswith("/"):
-            # The quick way out for everything that Python imports from elsewhere.
-            if not path.startswith((self.inside, self.named_inside)):
-                return
-            if path.endswith(".pyc"):
-                # Bytecode stands for the module it was made of.
-                directory, _, name = path.rpartition("/__pycache__/")
-                path = directory + "/" + name.partition(".")[0] + ".py"
-        relative = self.within(path)
-        if not relative or relative.startswith(".reenact/"):
-            return
-        if self.follow(relative, True)[1]:
-            with self.lock:
-                append(self.record + "/reads", repr(relative))
 
     def before_change(self, path, is_file, truncates, base=-1):
         # What we do ourselves raises events again, in the same thread.

@@ -1,0 +1,183 @@
+"""What a run reads and writes: have it watched, then say what was seen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from reenact.execute.opened import OPENED_FILE, create_log, read_log
+from reenact.execute.preload import find_preload
+from reenact.model.identity import Digest
+from reenact.model.paths import path_to_text, text_to_path
+from reenact.model.run import File, Run
+from reenact.model.words import counted
+from reenact.store.store import RECORD_DIRECTORY, Store
+
+if TYPE_CHECKING:
+    from reenact.execute.inputs import Found
+
+TRACES = ("preload", "audit", "off")
+"""How files are watched: by all means, by the probe in Python processes only, not at all."""
+
+UNWATCHED = ("scan",)
+
+_DIGESTS = "digests.db"
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """How a run is watched.
+
+    Attributes:
+        variables: to set for it.
+        gap: why native programs and libraries are not watched; None where they are.
+        coverage: who watches, where that is known beforehand: for nobody at all.
+    """
+
+    variables: dict[str, str]
+    gap: str | None = None
+    coverage: tuple[str, ...] = ()
+
+
+def watch_files(store: Store, record_directory: str, trace: str, env: Mapping[str, str]) -> Watch:
+    """Prepare for watching a run.
+
+    Args:
+        store: the run's.
+        record_directory: the run's `.reenact/`.
+        trace: one of TRACES.
+        env: the run's environment.
+    """
+    if trace != "preload":
+        words = {"off": "files were not watched", "audit": "only Python was watched"}
+        gap = f"{words[trace]}: `--trace-files {trace}`"
+        if trace == "off":
+            return Watch({"REENACT_TRACE_FILES": "off"}, gap, UNWATCHED)
+        return Watch({}, gap)
+    home = env.get("HOME") or os.path.expanduser("~")
+    user_cache = env.get("XDG_CACHE_HOME") or f"{home}/.cache"
+    found = find_preload((f"{user_cache}/reenact", store.cache_directory), env)
+    if found.library is None:
+        return Watch({}, found.reason)
+    try:
+        create_log(record_directory)
+    except OSError as error:
+        return Watch({}, f"`{OPENED_FILE}` cannot be made: {error.strerror}")
+    former = env.get("LD_PRELOAD", "")
+    variables = {}
+    if found.library not in former.replace(":", " ").split():
+        # Last: what the user preloads is asked first, as it would be without us.
+        variables["LD_PRELOAD"] = f"{former}:{found.library}" if former else found.library
+    # A program with AddressSanitizer refuses to start when it is not the first of all libraries.
+    options = env.get("ASAN_OPTIONS", "")
+    if "verify_asan_link_order" not in options:
+        own = "verify_asan_link_order=0"
+        variables["ASAN_OPTIONS"] = f"{options}:{own}" if options else own
+    return Watch(variables)
+
+
+def look_at_run(
+    store: Store,
+    run: Run,
+    directory: str,
+    *,
+    sources: Mapping[str, tuple[Digest, int]],
+    env: Mapping[str, str],
+    hellos: Iterable[Mapping[str, Any]],
+) -> Found:
+    """Say what a run read and wrote, before its directory is tidied up.
+
+    Args:
+        store: the run's.
+        run: its record so far.
+        directory: the run directory.
+        sources: the project's source files of which it had copies.
+        env: its environment.
+        hellos: what the probe said in its Python processes.
+    """
+    # Imported here, where a process has ended or while it runs, and not before it starts.
+    from reenact.execute.inputs import Place, look_at_files
+    from reenact.execute.whereabouts import whereabouts
+    from reenact.store.digests import Digests
+
+    hellos = list(hellos)
+    project = text_to_path(run.project.root)
+    began = run.started or run.created
+    place = Place(
+        run=None if run.in_place else directory,
+        project=project,
+        store=store.root,
+        sources=sources,
+        began_ns=int(began.timestamp() * 1e6) * 1000,
+        elsewhere=whereabouts(env, hellos, project),
+    )
+    with Digests(f"{store.cache_directory}/{_DIGESTS}") as digests:
+        log = read_log(f"{directory}/{RECORD_DIRECTORY}")
+        found = look_at_files(log, place, digests, hellos)
+    return found._replace(coverage=UNWATCHED) if run.coverage == UNWATCHED else found
+
+
+def with_files(run: Run, found: Found) -> Run:
+    """Return a record with what was found in it, but for the outputs."""
+    return msgspec.structs.replace(
+        run,
+        inputs=found.inputs,
+        contacted=found.contacted,
+        coverage=found.coverage,
+        other_reads=found.other_reads,
+    )
+
+
+def with_writers(outputs: Iterable[File], directory: str, found: Found) -> tuple[File, ...]:
+    """Say of outputs in `directory` which process wrote them first; add those from elsewhere."""
+    by_text = {
+        path_to_text(os.path.relpath(path, directory)): process
+        for path, process in found.writers.items()
+        if path.startswith(f"{directory}/")
+    } | {path_to_text(path): process for path, process in found.writers.items()}
+    named = [
+        msgspec.structs.replace(file, process=by_text[file.path]) if file.path in by_text else file
+        for file in outputs
+    ]
+    known = {file.path for file in named}
+    return (*named, *(file for file in found.outputs if file.path not in known))
+
+
+def describe_coverage(run: Run) -> list[tuple[str, str, str]]:
+    """Say how well it is known what a run read and wrote: `ok` or `note`, of what, and what."""
+    if not run.coverage:
+        return [("note", "inputs", "it is not recorded who watched")]
+    files = sum(file.files or 1 for file in run.inputs)
+    seen = counted(files, "file")
+    if files != len(run.inputs):
+        seen += f" in {counted(len(run.inputs), 'input')}"
+    if "preload" in run.coverage:
+        found = [("ok", "inputs", f"{seen} read by programs of any language")]
+        missed = "statically linked programs are not seen"
+    elif "audit" in run.coverage:
+        found = [("note", "inputs", f"{seen} read by Python, through functions of its own")]
+        missed = "other programs and native readers of data are not seen"
+    else:
+        found = [("note", "inputs", "nobody watched what was read")]
+        missed = "only the run directory was looked at, before and after"
+    why = f": {run.coverage_gap}" if run.coverage_gap else ""
+    found.append(("note", "inputs", f"{missed}{why}"))
+    if run.other_reads:
+        text = ", ".join(f"{count} {kind}" for kind, count in run.other_reads.items())
+        found.append(("ok", "other files", f"opened, and no inputs: {text}"))
+    if run.contacted:
+        text = f"{counted(len(run.contacted), 'address', 'addresses')} asked: what came is not kept"
+        found.append(("note", "network", text))
+    return found
+
+
+def keep_data_sets(store: Store, found: Found) -> None:
+    """Put the lists of files that inputs name; hold `store.writing()` until the record is there.
+
+    Raises:
+        OSError: there is no room.
+    """
+    for content in found.data_sets:
+        store.blobs.put(content)
