@@ -23,7 +23,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+def common_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     """One cache for all tests, which holds the library that is preloaded, and the tests' own."""
     path = str(tmp_path_factory.mktemp("cache"))
     find_preload([f"{path}/reenact"], os.environ)
@@ -31,7 +31,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(autouse=True)
-def clean_world(tmp_path_factory: pytest.TempPathFactory, cache: str) -> Iterator[None]:
+def clean_world(tmp_path_factory: pytest.TempPathFactory, common_cache: str) -> Iterator[None]:
     """Give the test its own home, no colour, no inherited settings; put everything back."""
     saved = dict(os.environ)
     directory = os.getcwd()
@@ -40,7 +40,7 @@ def clean_world(tmp_path_factory: pytest.TempPathFactory, cache: str) -> Iterato
             del os.environ[name]
     home = tmp_path_factory.mktemp("home")
     os.environ.update(HOME=str(home), NO_COLOR="1", LC_ALL="C.UTF-8", TERM="dumb", COLUMNS="100")
-    os.environ["XDG_CACHE_HOME"] = cache
+    os.environ["XDG_CACHE_HOME"] = common_cache
     yield
     os.chdir(directory)
     os.environ.clear()

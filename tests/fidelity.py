@@ -15,8 +15,8 @@ from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
 
-RUN_ID = "f" * 32
-"""The id of every recorded run: each has a store of its own."""
+RUN_ID = "f" * 24 + f"{os.getpid():08x}"
+"""The id of every recorded run: each has a store of its own, and no other process this id."""
 
 REENACT = (sys.executable, "-P", "-m", "reenact")
 """The command. `-P`: as for the installed one, the working directory is not a place of modules."""

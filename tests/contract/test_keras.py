@@ -94,6 +94,8 @@ def test_optimizer_loss_epochs_and_batch_size_are_params(training: Both) -> None
     assert params["fit.steps_per_epoch"] == 3
     assert params["Sequential.layers"] == ["Dense", "Dropout", "Dense"]
     assert params["Sequential.parameters"] == 8 * 16 + 16 + 16 + 1
+    # The loaders that Keras makes of arrays are its own.
+    assert not [name for name in params if name.startswith("DataLoader")]
 
 
 def test_the_model_comes_with_its_summary_shapes_and_file(training: Both) -> None:

@@ -189,3 +189,25 @@ def test_a_figure_of_the_project_is_not_written_over(tmp_path: Path, fonts: str)
 
     assert both.touched == {}
     assert set(figures_of(both)) == {"figures/1.png", "figures/2.png"}
+
+
+def test_a_figure_that_is_only_written_over_is_no_input(tmp_path: Path, fonts: str) -> None:
+    script = """
+        import matplotlib.pyplot as plt
+        plt.plot([1, 2])
+        plt.savefig("fit.png")
+        plt.savefig("fit.pdf")
+    """
+
+    both = run_both(
+        tmp_path,
+        {"plot.py": script, "fit.png": b"of yesterday", "fit.pdf": b"too", ".gitignore": "fit*\n"},
+        "plot.py",
+        python=python_with("matplotlib"),
+        env={"MPLBACKEND": "agg", "MPLCONFIGDIR": fonts},
+    )
+
+    assert both.touched == {}
+    assert set(figures_of(both)) == {"fit.png", "fit.pdf"}
+    record = json.loads((both.world.run_directory / ".reenact" / "run.json").read_bytes())
+    assert record.get("inputs", []) == []

@@ -410,3 +410,108 @@ def test_the_digest_of_data_tells_it_from_other_data(tmp_path: Path) -> None:
 
     assert len(data["digest"]) == len(hashlib.blake2b(digest_size=16).hexdigest())
     assert data["digest"] != former["digest"]
+
+
+def test_what_only_we_call_cannot_end_the_script(tmp_path: Path) -> None:
+    script = """
+    import sys, warnings
+    warnings.simplefilter("ignore")
+
+    class Leaving:
+        def __repr__(self):
+            sys.exit(3)
+
+        def __reduce__(self):
+            raise GeneratorExit
+
+    class Interrupted(FunctionTransformer):
+        def get_params(self, deep=True):
+            raise KeyboardInterrupt
+
+    FunctionTransformer(np.log1p, kw_args={"with": Leaving()}, validate=False)
+    scale = FunctionTransformer(func=None, inv_kw_args={"with": Leaving()})
+    scale.fit(X)
+    try:
+        Interrupted().fit(X)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted")
+    acc = Ridge().fit(X, y).score(X, y)
+    print(acc)
+    """
+
+    both = run(tmp_path, script, "--save-models")
+
+    assert both.recorded.status == 0, both.recorded.stderr
+    record = record_of(both, warnings=1)
+    assert record["warnings"][0]["code"] == "model-not-saved"
+    assert record["params"]["FunctionTransformer.inv_kw_args"] == {"with": "<__main__.Leaving>"}
+    assert "acc" in record["metrics"], "the interrupted hook has left everything as it was"
+    # The Ctrl-C that came while we looked was the script's.
+    assert both.recorded.stderr == b"interrupted"
+
+
+def test_a_slow_repr_is_paid_once(tmp_path: Path) -> None:
+    script = """
+    import time
+    asked = []
+
+    class Slow:
+        def __repr__(self):
+            asked.append(1)
+            time.sleep(0.02)
+            return "Slow()"
+
+    class Quick:
+        def __repr__(self):
+            return "Quick()"
+
+    for i in range(5):
+        FunctionTransformer(kw_args={"a": Slow(), "b": Quick(), "c": i}).fit(X)
+    import sys
+    sys.stderr.write(str(len(asked)))
+    """
+
+    both = run(tmp_path, script)
+
+    assert (both.plain.stderr, both.recorded.stderr) == (b"0", b"1")
+    params = record_of(both)["params"]
+    for scope in ("FunctionTransformer", "FunctionTransformer-5"):
+        shown = params[f"{scope}.kw_args"]
+        assert (shown["a"], shown["b"]) == ("<__main__.Slow>", "Quick()")
+
+
+def test_a_wrong_name_in_autolog_is_said_once(tmp_path: Path) -> None:
+    both = run_both(
+        tmp_path,
+        {"train.py": BEGIN + "    import os; os.fork() or os._exit(0); Ridge().fit(X, y)\n"},
+        "train.py",
+        python=python_with("sklearn"),
+        env={"REENACT_AUTOLOG": "sklern, keras"},
+    )
+
+    record = record_of(both, warnings=1)
+    assert record.get("params", {}) == {}
+    warning = record["warnings"][0]
+    assert warning["code"] == "autolog"
+    assert "names `sklern`: known are off, " in warning["message"]
+    assert "sklearn" in warning["message"]
+
+
+def test_functions_show_the_parameters_of_the_original(tmp_path: Path) -> None:
+    script = """
+    import inspect
+    from sklearn.metrics import accuracy_score
+    from sklearn.base import BaseEstimator
+
+    class Mine(BaseEstimator):
+        def fit(self, X, y=None, *, rate: float = 0.5):
+            return self
+
+    print(inspect.getfullargspec(Mine.fit), inspect.getfullargspec(Mine().fit))
+    for function in (Mine.fit, Mine().fit, Ridge.fit, Ridge().fit, accuracy_score):
+        print(inspect.signature(function), inspect.getsourcelines(function)[1])
+    """
+
+    both = run(tmp_path, script)
+
+    assert b"rate" in both.recorded.stdout

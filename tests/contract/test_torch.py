@@ -297,3 +297,43 @@ def test_nothing_is_captured_when_autologging_is_off(both: Callable[..., Both]) 
 
     assert not record.get("params")
     assert not record.get("models")
+
+
+def test_a_dataset_of_the_script_is_not_asked_for_its_length(both: Callable[..., Both]) -> None:
+    script = """
+        import torch
+        from torch.utils.data import DataLoader, Dataset
+
+        class Plain(Dataset):
+            def __init__(self):
+                self.images = [1.0, 2.0, 3.0]
+
+            def __len__(self):
+                return len(self.images)
+
+            def __getitem__(self, i):
+                return self.images[i]
+
+        class Loud(Plain):
+            def __len__(self):
+                print("asked")
+                return len(self.images)
+
+        class Counting(Plain):
+            def __len__(self):
+                self.images.append(4.0)
+                return 2
+
+        plain, loud, counting = Plain(), Loud(), Counting()
+        for loader in (DataLoader(plain), DataLoader(loud), DataLoader(counting)):
+            print(len(list(loader)), len(counting.images))
+    """
+
+    params = record_of(both(script))["params"]
+
+    sizes = {
+        params[name]: params.get(name.replace(".dataset", ".dataset_size"))
+        for name in params
+        if name.endswith(".dataset")
+    }
+    assert sizes == {"Plain": 3, "Loud": None, "Counting": None}

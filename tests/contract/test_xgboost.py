@@ -121,6 +121,28 @@ def test_a_search_is_not_recorded_fit_by_fit(tmp_path: Path) -> None:
     assert not [name for name in metrics if "validation_0" in name]
 
 
+def test_what_xgboost_warns_of_comes_from_where_it_came_from(tmp_path: Path) -> None:
+    script = """
+    import numpy as np, xgboost as xgb
+
+    X = np.random.default_rng(0).random((60, 3))
+    data = xgb.DMatrix(X, X.sum(1))
+    booster = xgb.train({"max_depth": 2}, data, 3, evals=[(data, "train")], verbose_eval=False)
+    refreshed = {"process_type": "update", "updater": "refresh", "refresh_leaf": True}
+    xgb.train(refreshed, data, 3, evals=[(data, "again")], xgb_model=booster, verbose_eval=False)
+    """
+
+    both = run(tmp_path, {"train.py": script})
+
+    warnings = [
+        [line for line in outcome.stderr.decode().splitlines() if "UserWarning" in line]
+        for outcome in (both.plain, both.recorded)
+    ]
+    places = [[line.partition(": ")[0] for line in lines] for lines in warnings]
+    assert places[0] == places[1] != []
+    assert record_of(both)["metrics"]["again-rmse"]["last_step"] == 2
+
+
 def test_another_version_is_said_not_to_be_captured_and_the_script_goes_on(tmp_path: Path) -> None:
     files = {
         "train.py": "import xgboost\nprint(xgboost.train({}, None))\n",

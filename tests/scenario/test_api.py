@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import reenact
-from reenact.errors import BadFilter, CannotRun, NotFound, UnknownFlag
+from reenact.errors import BadFilter, CannotRun, NotFound, UnknownFlag, UsageError
 
 SCRIPT = """
 import argparse
@@ -146,3 +147,59 @@ def test_a_run_in_another_thread_works() -> None:
         runs = list(pool.map(lambda _: reenact.run("train.py", quiet=True), range(2)))
 
     assert [run.status for run in runs] == ["completed", "completed"]
+
+
+def test_scripts_and_commands_may_be_named_by_paths(project: Path) -> None:
+    script = reenact.run(Path("train.py"), quiet=True)
+    command = reenact.run([Path(sys.executable), "-c", "pass"], quiet=True)
+
+    assert (script.operation, command.status) == ("train.py", "completed")
+
+
+@pytest.mark.parametrize(
+    ("operation", "options", "message"),
+    [
+        (5, {}, "`5` is nothing that can be run"),
+        (None, {}, "`None` is nothing that can be run"),
+        ([], {}, r"`\[\]` is nothing that can be run"),
+        (["python", 5], {}, "is nothing that can be run"),
+        ("train.py", {"label": 5}, "a label is a text, and not `5`"),
+        ("train.py", {"comment": 5}, "a comment is a text, and not `5`"),
+        ("train.py", {"tags": "abc"}, "tags are a list of texts, and not `'abc'`"),
+        ("train.py", {"tags": [5]}, "tags are a list of texts"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_refused(
+    operation: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        reenact.run(operation, **options)
+    if options:
+        with pytest.raises(UsageError, match=message):
+            reenact.start("n", **options)
+
+    assert len(reenact.runs()) == 0
+
+
+@pytest.mark.parametrize("flags", [5, "lr=1", {5: 1}])
+def test_flags_that_are_no_dictionary_by_name_are_refused(flags: Any) -> None:
+    with pytest.raises(UsageError, match="flags are a dictionary by name"):
+        reenact.run("train.py", flags)
+    with pytest.raises(UsageError, match="flags are a dictionary by name"):
+        reenact.start("n", flags=flags)
+
+
+def test_notes_of_a_wrong_type_are_refused_on_a_run_that_there_is() -> None:
+    run: Any = reenact.run("train.py", quiet=True, label="first", tags=["a"])
+
+    with pytest.raises(UsageError, match="a label is a text"):
+        run.label = 5
+    with pytest.raises(UsageError, match="a comment is a text"):
+        run.comment = 5
+    with pytest.raises(UsageError, match="tags are a list of texts"):
+        run.tag(5)
+    with pytest.raises(UsageError, match="tags are a list of texts"):
+        run.tag(remove="a")
+
+    run.refresh()
+    assert (run.label, run.comment, run.tags) == ("first", None, ("a",))

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import reenact
 from commands import Desk, Done, tree_of, wait_until
 from refusals import (
     as_ordinary_user,
@@ -391,6 +392,69 @@ print("the script has ended by itself", file=sys.stderr)
 sys.exit(7)
 """
 
+    def test_points_without_room_wait_until_there_is_some(
+        self, desk: Desk, small_disk: Path
+    ) -> None:
+        desk.store = small_disk / "store"
+        desk.env["REENACT_HOME"] = str(desk.store)
+        desk.write(
+            "train.py",
+            """
+import os, reenact, signal
+# The supervisor, which takes the points over, sleeps until the disk is full.
+os.kill(os.getppid(), signal.SIGSTOP)
+for i in range(5000):
+    reenact.log(loss=i)
+with open(os.environ["REENACT_HOME"] + "/fill", "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass
+os.kill(os.getppid(), signal.SIGCONT)
+""",
+        )
+
+        done = desk.reenact("run", "--trace-files", "off", "train.py")
+
+        assert done.status == 0
+        assert "points wait for room on the disk: `reenact fsck --repair` stores them" in done.err
+        assert "points-waiting\t" in desk.reenact("fsck").out
+        assert "wait for room" in desk.reenact("run", "--restart", desk.ids()[0]).err
+        (desk.store / "fill").unlink()
+        desk.ok("fsck", "--repair")
+        (run_id,) = desk.ids()
+        loss = reenact.get(run_id, store=str(desk.store)).metrics["loss"]
+        assert list(loss.series.values) == list(range(5000))
+        assert loss.count == 5000
+        assert not desk.file(run_id, "probe").exists()
+        assert "wait for room" not in desk.ok("show", run_id)
+
+    def test_points_of_a_process_without_any_room_are_counted(
+        self, desk: Desk, small_disk: Path
+    ) -> None:
+        desk.store = small_disk / "store"
+        desk.env["REENACT_HOME"] = str(desk.store)
+        desk.write(
+            "train.py",
+            """
+import os, reenact
+with open(os.environ["REENACT_HOME"] + "/fill", "wb", buffering=0) as file:
+    try:
+        while True:
+            file.write(bytes(4096))
+    except OSError:
+        pass
+for i in range(1000):
+    reenact.log(loss=i)
+""",
+        )
+
+        done = desk.reenact("run", "--python", sys.executable, "train.py")
+
+        assert done.status == 0
+        assert "1000 points that the script reported found no room" in done.err
+
     def test_the_script_goes_on_and_what_could_not_be_recorded_is_said(
         self, desk: Desk, small_disk: Path
     ) -> None:
@@ -413,6 +477,30 @@ sys.exit(7)
         assert len(printed) > 10_000
         assert desk.status(run_id) == "failed"
         assert desk.reenact("runs").status == 0
+
+    @pytest.mark.parametrize("count", [200, 6000])
+    def test_a_record_names_no_list_of_files_that_found_no_room(
+        self, desk: Desk, small_disk: Path, count: int
+    ) -> None:
+        desk.store = small_disk / "store"
+        desk.env["REENACT_HOME"] = str(desk.store)
+        for number in range(count):
+            desk.write(f"data/a-file-with-a-long-name-{number}.csv", str(number))
+        read = "import os\nfor name in os.listdir('data'): open('data/' + name).read()\n"
+        desk.write("train.py", read + self.NOISY)
+
+        done = desk.reenact("run", "train.py")
+
+        assert done.status == 7
+        assert "Traceback" not in done.err
+        (run_id,) = desk.ids()
+        record = desk.record(run_id)
+        assert record["exit"] == {"code": 7}
+        for file in record["inputs"]:
+            blob = file.get("digest", "")
+            is_kept = (desk.store / "blobs" / blob[:2] / blob[2:]).is_file()
+            assert is_kept if blob else "its list was not kept" in file["reason"]
+        assert desk.json("fsck")["problems"] == []
 
     def test_a_full_one_is_refused_before_the_script_runs(
         self, desk: Desk, small_disk: Path
@@ -672,3 +760,15 @@ class TestProjects:
             "there is no command `train.py`",
             "to run it: `reenact run train.py`",
         )
+
+    @pytest.mark.parametrize("words", [["a\nb.ipynb"], ["-b", "--", "a\nb.ipynb"]])
+    def test_a_name_with_a_line_end_does_not_split_the_message(
+        self, desk: Desk, words: list[str]
+    ) -> None:
+        desk.write("a\nb.ipynb", "{")
+
+        complaint = desk.reenact("run", *words).complaint
+
+        assert complaint[0].startswith("error: ")
+        assert r"`a\nb.ipynb`" in complaint[0]
+        assert len(complaint) == 1 or complaint[1].startswith("hint: ")

@@ -90,3 +90,72 @@ def test_the_variable_that_takes_a_value_is_found(tmp_path: Path, python: str) -
     assert done.stdout == EXPECTED, done.stderr
     last = len(script.read_text().splitlines())
     assert f"script.py:{last}: UserWarning: from here" in done.stderr
+
+
+NO_TRACE = """
+    import sys, weakref
+    from _reenact.patches import frames
+
+    def who(value):
+        return frames.variable_of(sys._getframe(1), value)
+
+    class Data: pass
+
+    def lets_go():
+        data = Data()
+        reference = weakref.ref(data)
+        name = who(data)
+        del data
+        return name, reference() is None
+
+    def has_a_copy():
+        before = locals()
+        data = Data()
+        name = who(data)
+        return name in (None, "data"), sorted(before)
+
+    def runs_text(look):
+        exec("made = 1")
+        data = Data()
+        names = [look(data), (lambda: look(data))()]
+        try:
+            return names, eval("made")
+        except NameError:
+            return names, "in Python 3.13 it is gone"
+
+    def waits():
+        data = Data()
+        yield who(data)
+        yield who(data)
+
+    class Box:
+        data = Data()
+        name = who(data)
+
+    print(lets_go(), has_a_copy(), list(waits()), Box.name, hasattr(Box, "data"))
+    print(runs_text(who) == runs_text(lambda data: "data"), runs_text(who)[0])
+
+    def named(data):
+        return frames.local_of(sys._getframe(), "data")
+    print(named(3))
+"""
+
+
+@pytest.mark.parametrize("python", interpreters())
+def test_looking_at_variables_leaves_no_trace(tmp_path: Path, python: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(dedent(NO_TRACE))
+
+    done = subprocess.run(
+        [python, str(script)],
+        env={"PYTHONPATH": str(SHIM), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.stdout.splitlines() == [
+        "('data', True) (True, []) ['data', 'data'] data True",
+        "True ['data', 'data']",
+        "3",
+    ], done.stderr

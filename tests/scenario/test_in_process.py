@@ -687,3 +687,20 @@ def test_ctrl_c_ends_the_run_as_interrupted(desk: Desk) -> None:
     wait_until(lambda: desk.status(run_id) != "running", what="the run has ended")
     assert desk.status(run_id) == "terminated"
     assert process.returncode == -signal.SIGINT
+
+
+def test_a_longer_run_says_what_else_happened_and_what_was_loaded(desk: Desk) -> None:
+    done = python(
+        desk,
+        "import reenact, time, numpy\n"
+        "with reenact.start():\n"
+        "    numpy.ones((9, 9)) @ numpy.ones((9, 9))\n"
+        "    time.sleep(1.1)\n",
+    )
+
+    assert done.status == 0, done
+    record = only_record(desk)
+    assert record["conditions"]["cpus"] == os.cpu_count()
+    assert record["conditions"]["before"]["load"] >= 0
+    assert len(record["runtime"]) == 64
+    assert desk.json("fsck")["problems"] == []

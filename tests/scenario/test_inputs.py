@@ -17,7 +17,7 @@ import pytest
 
 from commands import Desk, wait_until
 from needs import needs
-from reenact.execute.inputs import MANY
+from reenact.execute.data_sets import MANY
 
 preloads = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("cc") is None,
@@ -122,6 +122,19 @@ def test_programs_of_any_language_have_inputs(desk: Desk, program: str, words: l
     assert record["coverage"] == ["scan", "preload"]
 
 
+def test_show_says_who_was_asked_and_who_did_not_watch(desk: Desk) -> None:
+    desk.write("train.py", "print(1)")
+
+    run_id = desk.run("train.py", "--trace-files", "audit")
+
+    shown = desk.ok("show", run_id).splitlines()
+    assert (
+        "watched     what Python read, nothing else: only Python was watched: `--trace-files audit`"
+        in shown
+    )
+    assert not [line for line in shown if line.startswith("contacted")]
+
+
 def test_nothing_is_known_where_nobody_watches(desk: Desk) -> None:
     desk.write("data.csv", "1")
     desk.write("train.py", "open('data.csv').read(); open('out.txt', 'w').write('1')")
@@ -184,6 +197,35 @@ for name in ("huggingface/weights", "other/index"):
     assert found["path"] == f"{os.environ['HOME']}/.cache/huggingface/weights"
     assert found["origin"] == "huggingface"
     assert record.get("outputs", []) == []
+
+
+def test_what_a_hubs_cache_says_of_itself_and_a_database_in_it_are_no_inputs(
+    desk: Desk, shared: Path
+) -> None:
+    cache = Path(os.environ["HOME"], ".cache/huggingface")
+    (cache / "tracker").mkdir(parents=True)
+    (cache / "token").write_text("hf_secret")
+    database = cache / "tracker/p.db"
+    make = f"import sqlite3; c = sqlite3.connect({str(database)!r}); "
+    subprocess.run([sys.executable, "-c", f"{make}c.execute('create table t (x)')"], check=True)
+    os.utime(database, (1, 1))
+    desk.write(
+        "train.py",
+        f"{make}c.execute('insert into t values (1)'); c.commit(); c.close()\n"
+        f"open({str(cache / 'token')!r}).read()",
+    )
+
+    done = desk.reenact("run", "train.py")
+
+    record = desk.record(desk.ids()[0])
+    assert record.get("inputs", []) == []
+    assert done.err == ""
+
+
+def test_the_probes_own_source_is_no_input(desk: Desk) -> None:
+    desk.write("train.py", "import inspect, _reenact.wrap; inspect.getsource(_reenact.wrap)")
+
+    assert desk.record(desk.run("train.py")).get("inputs", []) == []
 
 
 def test_a_link_is_resolved(desk: Desk, shared: Path) -> None:
@@ -379,6 +421,62 @@ subprocess.run([sys.executable, "-c", "import os; open('b.txt', 'w').write(str(o
 
 
 # --- killed ---
+
+
+@preloads
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_python_that_ended_before_anybody_met_it_is_known_as_not_reached(
+    desk: Desk, is_killed: bool
+) -> None:
+    desk.write(
+        "train.py",
+        "import os, signal, subprocess, sys\n"
+        "subprocess.run([sys.executable, '-I', '-c', 'pass'])\n"
+        "subprocess.run([sys.executable, '-c', 'pass'])\n"
+        f"if {is_killed}: os.kill(os.getppid(), signal.SIGKILL)",
+    )
+
+    run_id = desk.run("train.py")
+
+    wait_until(lambda: desk.status(run_id) != "running", what="the run has ended")
+    wait_until(lambda: desk.record(run_id).get("ended"), what="its record says so")
+    (unreached,) = desk.record(run_id)["unreached"]
+    assert unreached["kind"] == "unreached"
+    assert unreached["reason"] in ("it ended before it was asked why", "it was started with -I")
+
+
+@preloads
+@pytest.mark.parametrize(
+    ("option", "end"),
+    [
+        ("-I", "it was started with -I; `reenact install-hook` reaches it"),
+        ("-S", "it was started with -S"),
+    ],
+)
+def test_doctor_says_why_a_run_s_own_process_was_not_reached_however_short_it_was(
+    desk: Desk, option: str, end: str
+) -> None:
+    desk.write("x.py", "print(1)")
+
+    run_id = desk.run("--", sys.executable, option, "x.py")
+
+    findings = [(f["what"], f["detail"]) for f in desk.json("doctor", run_id)["findings"]]
+    pid = desk.record(run_id)["process_group"]
+    assert ("probe", "no Python process said hello") in findings
+    command = f"`{sys.executable} {option} x.py` (process {pid})"
+    assert [d for w, d in findings if w == "not reached"] == [f"{command}: {end}"]
+
+
+@preloads
+def test_doctor_names_the_program_of_a_process_whose_command_nobody_saw(desk: Desk) -> None:
+    desk.write("train.sh", f"{sys.executable} -I -c pass\ntrue")
+
+    run_id = desk.run("--", "sh", "train.sh")
+
+    findings = [(f["what"], f["detail"]) for f in desk.json("doctor", run_id)["findings"]]
+    (detail,) = [d for w, d in findings if w == "not reached"]
+    assert os.path.basename(sys.executable)[:6] in detail
+    assert "``" not in detail
 
 
 @preloads
@@ -585,3 +683,49 @@ os.open("data.csv", os.O_RDONLY, dir_fd=directory)
     record = desk.record(desk.run("train.py"))
 
     assert set(_inputs(record)) == {"one/data.csv", "two/data.csv", "three/data.csv"}
+
+
+# --- in place ---
+
+
+def test_files_of_a_run_in_place_have_roles_wherever_they_are(desk: Desk) -> None:
+    desk.write(
+        "train.py",
+        """
+import os, reenact
+from _reenact import journal
+open("fig.png", "w").write("1")
+journal.output(os.path.abspath("fig.png"), "figure")
+reenact.log_text("hello", "note")
+open(os.environ["REENACT_RUN_DIR"] + "/plain", "w").write("1")
+""",
+    )
+
+    record = desk.record(desk.run("train.py", "--in-place"))
+
+    (text,) = set(_outputs(record)) - {str(desk.project / "fig.png"), "plain"}
+    roles = {path: file.get("role") for path, file in _outputs(record).items()}
+    assert text.startswith("texts/")
+    assert roles == {str(desk.project / "fig.png"): "figure", text: "text", "plain": None}
+
+
+# --- what is used ---
+
+
+def test_memory_of_whoever_started_a_run_is_not_the_runs(desk: Desk) -> None:
+    desk.write("train.py", "print(1)")
+    code = (
+        "import reenact; kept = bytearray(b'x') * 300_000_000; "
+        "run = reenact.run('train.py', quiet=True); print(run.record.usage.max_memory_bytes)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=desk.project,
+        env={**os.environ, **desk.env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.strip() == "None" or int(done.stdout) < 200_000_000

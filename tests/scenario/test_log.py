@@ -535,6 +535,31 @@ def test_a_disk_that_is_full_from_the_start_costs_all_points(desk: Desk) -> None
 
 
 @EVERY_PYTHON
+def test_modules_of_the_script_with_names_of_the_library_stay_its_own(
+    desk: Desk, python: str
+) -> None:
+    for name in ("mmap", "struct", "_json", "zlib", "array", "shutil", "wave"):
+        desk.write(f"{name}.py", "x = 'of the script'\nprint('somebody imports me')")
+    script = """
+        import reenact
+        reenact.log(loss=0.5)
+        reenact.log_audio([0.0, 0.5], 8000)
+        reenact.log_image([[0.1, 0.2]])
+        reenact.log_output("/dev/null")
+        print("now")
+        import wave
+        print(wave.x)
+    """
+    record, complaints = run(desk, script, "--python", python)
+
+    out = desk.ok("log", record["id"], "--stdout")
+    assert out == "now\nsomebody imports me\nof the script\n"
+    assert points(desk, record, "loss") == [(0, 0.5)]
+    assert {"audio", "image"} <= {output.get("role") for output in record["outputs"]}
+    assert complaints.endswith("'/dev/null' (str): it is neither a file nor a directory")
+
+
+@EVERY_PYTHON
 def test_the_last_words_of_a_process_are_heard(desk: Desk, python: str) -> None:
     script = """
         import atexit, os, threading, reenact

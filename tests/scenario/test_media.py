@@ -210,6 +210,24 @@ def test_a_link_in_the_project_does_not_lead_a_file_out_of_the_run(desk: Desk) -
     assert (run / "texts-2/text.txt").read_text() == "x"
 
 
+def test_a_directory_that_links_to_itself_and_holds_a_pipe_is_kept(
+    desk: Desk, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "kept.txt").write_text("kept")
+    (data / "again").symlink_to(data)
+    (data / "twice").symlink_to(data)
+    os.mkfifo(data / "pipe")
+    desk.write("train.py", f"import reenact\nreenact.log_output({str(data)!r})")
+
+    run_id = desk.run("--python", sys.executable, "train.py")
+
+    outputs = {output["path"] for output in desk.record(run_id)["outputs"]}
+    assert outputs == {"outputs/data/kept.txt", "outputs/data/again", "outputs/data/twice"}
+    assert "warnings" not in desk.record(run_id)
+
+
 def test_the_same_name_and_step_again_replaces_the_file(desk: Desk) -> None:
     desk.write("texts/report.txt", "the project's own\n")
 

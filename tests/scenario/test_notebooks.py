@@ -66,6 +66,7 @@ def test_a_notebook_runs_with_its_flags_and_everything_is_kept(desk: Desk) -> No
     # The kernel is the user's Python; what drives it is none of the run's processes.
     assert "ipykernel_launcher" in record["processes"][0]["argv"]
     assert not any("reenact.interop" in " ".join(p["argv"]) for p in record["processes"])
+    assert record.get("unreached", []) == []
     assert desk.ok("log", run_id).startswith("step 0 loss: 0.5\n")
     cells = executed(desk, run_id)["cells"]
     assert cells[0]["source"] == ["lr = 0.5\n", "epochs = 2"]
@@ -381,3 +382,20 @@ def test_without_nbclient_the_way_out_is_named(desk: Desk, tmp_path: Path) -> No
     assert done.returncode == 125
     assert "needs nbclient" in done.stderr
     assert "install `reenact[notebook]`" in done.stderr
+
+
+def test_what_drives_the_notebook_of_a_run_inside_a_run_is_no_process_of_the_outer_one(
+    desk: Desk,
+) -> None:
+    desk.write("slow.ipynb", notebook("import time\ntime.sleep(1)"))
+    desk.write(
+        "outer.py",
+        "import subprocess, sys\n"
+        "subprocess.run([sys.executable, '-m', 'reenact', 'run', 'slow.ipynb'], check=True)",
+    )
+
+    desk.ok("run", "outer.py")
+
+    records = {record["operation"]["name"]: record for record in map(desk.record, desk.ids())}
+    assert sorted(records) == ["outer.py", "slow.ipynb"]
+    assert [record.get("unreached", []) for record in records.values()] == [[], []]

@@ -39,7 +39,9 @@ def test_the_last_value_of_a_param_is_in_the_record(desk: Desk) -> None:
         "api_key": "<redacted>",
         "alpha": "a param of that name",
     }
-    assert "Ridge.alpha" in desk.ok("show", run_id)
+    lines = [line.split() for line in desk.ok("show", run_id).splitlines()]
+    assert ["Ridge.alpha", "0.25"] in lines
+    assert ["Ridge.solver", "null"] in lines
     assert not any(b"abcdefgh12345678" in path.read_bytes() for path in _records(desk))
 
 

@@ -292,6 +292,24 @@ def test_an_environment_that_cannot_take_the_hook_is_refused(tmp_path: Path) -> 
     assert said[2].startswith("error: `/bin/false` does not say where its packages are")
 
 
+@pytest.mark.parametrize("python", old_interpreters(), ids=lambda path: Path(path).name)
+def test_an_interpreter_that_is_too_old_for_the_hook_is_refused(
+    tmp_path: Path, python: str
+) -> None:
+    words = [*REENACT, "install-hook", "--python", python]
+
+    done = subprocess.run(
+        words, env=World(tmp_path, {}).env, capture_output=True, text=True, check=False
+    )
+
+    version = Path(python).name.removeprefix("python")
+    assert done.returncode == 1
+    assert done.stderr.split("\n\n") == [
+        f"error: Python {version} is not supported",
+        "hint: name Python 3.8 or later\n",
+    ]
+
+
 # --- launchers ---
 
 _RANKS = """

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from commands import Desk, wait_until
+from needs import needs
 from reenact.store.metric_log import MetricLog
 from reenact.store.output_log import read_output
 
@@ -436,3 +437,49 @@ class TestIndex:
         assert three.reenact("fsck").status == 0
         three.ok("label", "--filter", "loss = 3", "--set", "changed")
         assert [run["label"] for run in self.listing(three)] == ["lr is 2", "changed"]
+
+
+@pytest.mark.parametrize("direction", ["in", "out"])
+def test_descriptors_that_the_caller_has_opened_reach_the_run(desk: Desk, direction: str) -> None:
+    read, write = os.pipe()
+    try:
+        if direction == "in":
+            os.write(write, b"hello")
+            code = f"import os; print(os.read({read}, 9))"
+        else:
+            code = f"import os; print(os.write({write}, b'hello'))"
+        ours = read if direction == "in" else write
+
+        done = desk.reenact("run", "--", sys.executable, "-c", code, pass_fds=[ours])
+
+        assert done.status == 0, done
+        assert done.out == ("b'hello'\n" if direction == "in" else "5\n")
+        if direction == "out":
+            assert os.read(read, 9) == b"hello"
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_a_run_gets_no_descriptor_of_ours(desk: Desk) -> None:
+    code = "import os; print(sorted(os.listdir('/dev/fd')))"
+    plain = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert desk.ok("run", "--", sys.executable, "-c", code) == plain.stdout
+
+
+def test_process_substitution_works_as_without_us(desk: Desk) -> None:
+    needs("bash")
+    desk.write("train.py", "import sys; print(open(sys.argv[1]).read())")
+    command = f"{sys.executable} -m reenact run -- {sys.executable} train.py <(echo hello)"
+
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=desk.project,
+        env={**os.environ, **desk.env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (0, "hello\n\n"), done

@@ -75,9 +75,15 @@ class Metric:
         `numpy.asarray` of one of them costs nothing.
 
         Raises:
-            NotFound: they are kept as Parquet, and pyarrow is not installed.
+            NotFound: there was no room for them, or they are kept as Parquet, and pyarrow is not
+                installed.
         """
-        return read_series(self._directory, self.name, kinds=self._kinds)[self.name]
+        found = read_series(self._directory, self.name, kinds=self._kinds)
+        if self.name not in found:
+            raise NotFound(
+                f"the points of `{self.name}` are not there", hint="the run's warnings say why"
+            )
+        return found[self.name]
 
     @property
     def others(self) -> dict[str, Metric]:
@@ -206,7 +212,7 @@ class Run:
 
     @label.setter
     def label(self, text: str | None) -> None:
-        set_label(self._context, [self._stored.id], text)
+        set_label(self._context, [self._stored.id], _text("label", text))
         self.refresh()
 
     @property
@@ -216,7 +222,7 @@ class Run:
 
     @comment.setter
     def comment(self, text: str | None) -> None:
-        set_comment(self._context, [self._stored.id], text)
+        set_comment(self._context, [self._stored.id], _text("comment", text))
         self.refresh()
 
     @property
@@ -236,7 +242,7 @@ class Run:
 
     def tag(self, *add: str, remove: Iterable[str] = ()) -> None:
         """Add tags, and remove others."""
-        change_tags(self._context, [self._stored.id], add=add, remove=remove)
+        change_tags(self._context, [self._stored.id], add=_tags(add), remove=_tags(remove))
         self.refresh()
 
     def log(self, stream: str | None = None) -> str:
@@ -360,7 +366,7 @@ def get(run: str, *, store: str | os.PathLike[str] | None = None) -> Run:
 
 
 def run(
-    operation: str | Sequence[str] | Callable[..., Any],
+    operation: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Callable[..., Any],
     flags: Mapping[str, FlagValue] | None = None,
     /,
     *,
@@ -401,25 +407,27 @@ def run(
     Raises:
         CannotRun: it could not be started.
         UnknownFlag, BadFlagValue: a flag is refused.
-        UsageError: options contradict each other, or a run has begun in this process already.
+        UsageError: options contradict each other or are of a wrong type, or a run has begun in this
+            process already.
     """
+    settings = _settings(flags, more_flags)
+    notes = _notes(label, tags, comment)
     context = _context(store)
     if callable(operation):
         if module or in_place or not snapshot or quiet or time_limit_s is not None or env:
             raise UsageError(
                 "a function is called in this process: of the options it takes only notes and `store`"
             )
-        notes = model.Notes(label=label, tags=tuple(tags), comment=comment)
-        return _call(operation, {**(flags or {}), **more_flags}, notes, context)
-    is_script = isinstance(operation, str)
+        return _call(operation, settings, notes, context)
+    target, command = _target(operation)
     request = RunRequest(
-        target=str(operation) if is_script else None,
+        target=target,
         is_module=module,
-        command=None if is_script else tuple(operation),
-        settings={**(flags or {}), **more_flags},
-        label=label,
-        tags=tuple(tags),
-        comment=comment,
+        command=command,
+        settings=settings,
+        label=notes.label,
+        tags=notes.tags,
+        comment=notes.comment,
         in_place=in_place,
         snapshot=snapshot,
         quiet=quiet,
@@ -446,7 +454,8 @@ class start:  # noqa: N801  # it is used as a function is
         **more_flags: flags; values of types that JSON has no word for are recorded by their `repr`.
 
     Raises:
-        UsageError: on entering: a run has begun in this process and has not ended.
+        UsageError: an argument is of a wrong type; on entering: a run has begun in this process and
+            has not ended.
         StoreUnusable: on entering: the store cannot be written.
     """
 
@@ -462,8 +471,8 @@ class start:  # noqa: N801  # it is used as a function is
         **more_flags: Any,
     ) -> None:
         self._name = name
-        self._flags = {**(flags or {}), **more_flags}
-        self._notes = model.Notes(label=label, tags=tuple(tags), comment=comment)
+        self._flags = _settings(flags, more_flags)
+        self._notes = _notes(label, tags, comment)
         self._store = store
         self._began: InProcess | None = None
         self._run: StartedRun | None = None
@@ -521,6 +530,53 @@ def _call(
     began.end()
     found = StartedRun(context, began.run.id)
     found.result = result
+    return found
+
+
+def _target(operation: object) -> tuple[str | None, tuple[str, ...] | None]:
+    """Return the script or module that is meant, or the words of a command."""
+    if isinstance(operation, str | os.PathLike):
+        path = os.fspath(operation)
+        if isinstance(path, str):
+            return path, None
+    if isinstance(operation, Sequence) and not isinstance(operation, str | bytes) and operation:
+        words = [os.fspath(w) if isinstance(w, os.PathLike) else w for w in operation]
+        if all(isinstance(word, str) for word in words):
+            return None, tuple(words)
+    raise UsageError(
+        f"`{operation!r}` is nothing that can be run",
+        hint="a script's path, a module's name, the words of a command as texts, or a function",
+    )
+
+
+def _settings(flags: object, more_flags: Mapping[str, Any]) -> dict[str, Any]:
+    if flags is None:
+        return dict(more_flags)
+    if not isinstance(flags, Mapping) or not all(isinstance(name, str) for name in flags):
+        raise UsageError(
+            f"flags are a dictionary by name, and not `{flags!r}`", hint='e.g. `{"lr": 0.1}`'
+        )
+    return {**flags, **more_flags}
+
+
+def _notes(label: object, tags: object, comment: object) -> model.Notes:
+    return model.Notes(
+        label=_text("label", label), tags=_tags(tags), comment=_text("comment", comment)
+    )
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    raise UsageError(f"a {name} is a text, and not `{value!r}`", hint="`str(...)` makes it one")
+
+
+def _tags(tags: object) -> tuple[str, ...]:
+    found = tuple(tags) if isinstance(tags, Iterable) and not isinstance(tags, str) else None
+    if found is None or not all(isinstance(tag, str) for tag in found):
+        raise UsageError(
+            f"tags are a list of texts, and not `{tags!r}`", hint='e.g. `["baseline"]`'
+        )
     return found
 
 

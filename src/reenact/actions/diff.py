@@ -38,7 +38,7 @@ from reenact.actions.diff_source import (
 )
 from reenact.actions.find import find_run, list_runs
 from reenact.errors import NotFound, ReenactError, UsageError
-from reenact.execute.inputs import read_data_set
+from reenact.execute.data_sets import read_data_set
 from reenact.model.environment import (
     CondaPackage,
     Environment,
@@ -52,7 +52,7 @@ from reenact.model.identity import Digest
 from reenact.model.metrics import SAMPLED, Summary, json_number
 from reenact.model.paths import path_to_text, text_to_path
 from reenact.model.record import flag_to_json, to_json
-from reenact.model.run import File, Run, Status
+from reenact.model.run import Dataset, File, Run, Status
 from reenact.model.secrets import REDACTED
 from reenact.snapshot.project_root import find_root
 from reenact.store.blobs import Blobs
@@ -217,7 +217,7 @@ def _diff_redacted(a: Mapping[str, FlagValue], b: Mapping[str, FlagValue]) -> Se
 
 
 def _diff_inputs(blobs: Blobs, a: StoredRun, b: StoredRun) -> Section[Change]:
-    """Compare inputs; of data sets that differ, file by file."""
+    """Compare inputs, those in memory too; of data sets that differ, file by file."""
     before = {file.path: file for file in a.record.inputs}
     after = {file.path: file for file in b.record.inputs}
     remarks: list[str] = []
@@ -228,8 +228,34 @@ def _diff_inputs(blobs: Blobs, a: StoredRun, b: StoredRun) -> Section[Change]:
     old = [part for file in before.values() for part in _parts(blobs, file, remarks)]
     new = [part for file in after.values() for part in _parts(blobs, file, remarks)]
     section = _diff_files(a, b, tuple(old), tuple(new))
+    in_memory = _diff_datasets(a.record, b.record, remarks)
     every = (*section.remarks, *dict.fromkeys(remarks))
-    return Section(section.changes, every, section.is_complete and not remarks)
+    changes = (*section.changes, *in_memory)
+    return Section(changes, every, section.is_complete and not remarks)
+
+
+def _diff_datasets(a: Run, b: Run, remarks: list[str]) -> list[Change]:
+    """Compare what frameworks were given in memory; say in `remarks` what cannot be compared."""
+    before, after = ({_name_of_data(d): _facts_of_data(d) for d in r.datasets} for r in (a, b))
+    large = {_name_of_data(d) for d in a.datasets if (d.size_bytes or 0) > _SMALL_DATA_BYTES}
+    for name, facts in before.items():
+        if "digest" not in facts and after.get(name) == facts:
+            why = "was too large to digest" if name in large else "has no digest"
+            remarks.append(f"`{name}` {why}: whether it differs is not known")
+    return _compare_facts(before, after, group="in memory")
+
+
+def _name_of_data(data: Dataset) -> str:
+    return " ".join(filter(None, (data.model, data.role, data.name)))
+
+
+def _facts_of_data(data: Dataset) -> dict[str, FlagValue]:
+    facts: dict[str, FlagValue] = {
+        "shape": list(data.shape),
+        "dtype": data.dtype,
+        "digest": data.digest,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _parts(blobs: Blobs, file: File, remarks: list[str]) -> list[File]:
@@ -300,6 +326,9 @@ def _unfinished(a: StoredRun, b: StoredRun) -> list[str]:
 
 
 # --- environment and machine ---
+
+_SMALL_DATA_BYTES = 1 << 16
+"""Data in memory that is no larger is digested whatever it costs, if it can be."""
 
 _Described = TypeVar("_Described", Environment, Machine)
 

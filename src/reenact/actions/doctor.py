@@ -10,7 +10,7 @@ from reenact.actions.context import Context
 from reenact.actions.recover import orphans
 from reenact.actions.run_files import describe_coverage
 from reenact.actions.show import describe
-from reenact.execute.census import HELPED_BY_HOOK
+from reenact.execute.census import HELPED_BY_HOOK, reason_in
 from reenact.execute.metric_text import Explanation, LineMetrics, Rule
 from reenact.execute.metric_text import Finding as NumberFinding
 from reenact.execute.recorder import names_never_metrics
@@ -122,14 +122,15 @@ def _source(run: Run) -> Finding:
 
 
 def _processes(run: Run) -> Finding:
-    if run.operation.kind is OperationKind.COMMAND and not run.processes:
-        return Finding("note", "probe", "no Python process was seen: files read are not known")
+    is_command = run.operation.kind is OperationKind.COMMAND
+    if is_command and not run.processes and not run.unreached:
+        return Finding("note", "probe", "no Python process was seen")
     if not run.processes:
         reasons = "it ran with -I, -E, -S or an emptied environment, is older than Python 3.8, or "
         detail = "no Python process said hello"
         if not run.unreached:
             detail += f": {reasons}has not started"
-        return Finding("problem", "probe", detail)
+        return Finding("note" if is_command else "problem", "probe", detail)
     starts = sum(process.kind == "start" for process in run.processes)
     forks = len(run.processes) - starts
     versions = ", ".join(sorted({p.python for p in run.processes if p.python is not None}))
@@ -142,8 +143,14 @@ def _processes(run: Run) -> Finding:
 
 def _unreached(run: Run) -> Iterator[Finding]:
     for process in run.unreached[:_MOST_UNREACHED]:
-        detail = f"`{shlex.join(process.argv)}` (process {process.pid}): {process.reason}"
-        if process.reason is not None and process.reason.endswith(HELPED_BY_HOOK):
+        words, reason = process.argv, process.reason
+        if not words and process.pid == run.process_group:
+            # Nobody met it alive: it is the run's first one, of which the record says the command.
+            words = run.command
+            reason = reason_in(words) or reason
+        what = shlex.join(words) or process.executable or "Python"
+        detail = f"`{what}` (process {process.pid}): {reason}"
+        if reason is not None and reason.endswith(HELPED_BY_HOOK):
             detail += "; `reenact install-hook` reaches it"
         yield Finding("note", "not reached", detail)
     if len(run.unreached) > _MOST_UNREACHED:

@@ -5,8 +5,12 @@ killed when the process dies, and what it had logged is kept. Frameworks that we
 are captured from the first run on, as far as their functions were not copied elsewhere before.
 Processes that it starts meanwhile log into the same run.
 
+Of runs of a second and more the record says as well what else happened on the machine, and what the
+process had loaded by then.
+
 Not covered: what is printed, files that are read or written outside the run directory, processes
-that were started before the run began, points of child processes that go on after its end.
+that were started before the run began, points of child processes that go on after its end, what
+GPUs did before and after.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -44,13 +49,14 @@ from reenact.model.paths import path_to_text, printable
 from reenact.model.record import encode_notes, encode_run, flag_from_json
 from reenact.model.run import Capture, Exit, Failure, Notes, Operation, Remark, Run, Usage
 from reenact.model.secrets import hide, is_secret_name, redact_argv, redact_text
+from reenact.snapshot.state import Watch
 from reenact.store.files import delete_tree, remove_if_there, store_errors, write_atomically
 from reenact.store.lock import Lock
 from reenact.store.metric_log import MetricWriter, compact_points
 from reenact.store.store import RECORD_DIRECTORY, STOP_MARKER, Store
 
-_SYNCED_FROM_S = 1.0
-"""The end of a shorter run is not worth waiting for the disk."""
+_LONG_S = 1.0
+"""The end of a shorter run is not worth waiting for the disk, nor a look at the machine."""
 _MOST_TRACEBACK = 1 << 16
 _SHIM = os.path.join(os.path.dirname(os.path.dirname(__file__)), "probe", "shim")
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + "/"
@@ -171,6 +177,7 @@ class InProcess:
         self._secrets = tuple(str(v) for n, v in flags.items() if is_secret_name(n))
         self._warnings: list[Remark] = []
         self._cpu = os.times()
+        self._watch = Watch(asks_driver=False)
         run_id = new_run_id()
         self.directory = self._store.directory(run_id)
         self._record = f"{self.directory}/{RECORD_DIRECTORY}"
@@ -197,9 +204,10 @@ class InProcess:
         self._leave_environment()
         try:
             self._close(ended, error)
-        except OSError as problem:
+        except Exception as problem:  # noqa: BLE001  # see below
             # Whatever the code did shall not be lost because of its record.
-            text = f"the end of run {self.run.id[:8]} could not be recorded: {problem.strerror}"
+            why = getattr(problem, "strerror", None) or f"{type(problem).__name__}: {problem}"
+            text = f"the end of run {self.run.id[:8]} could not be recorded: {why}"
             print(f"reenact: {text}", file=sys.stderr)  # noqa: T201  # nobody else could say it
             self._lock.release()
         finally:
@@ -313,12 +321,14 @@ class InProcess:
             failure=_failure(error, self._secrets),
             usage=self._usage(),
         )
-        took_s = (ended - self.run.created).total_seconds()
-        run = self._with_testimony(run, there, is_long=took_s >= _SYNCED_FROM_S)
-        run = msgspec.structs.replace(
-            run, captures=_all_captures(run.captures), warnings=tuple(self._warnings)
-        )
-        self._store.write_run(run, sync=took_s >= _SYNCED_FROM_S)
+        is_long = (ended - self.run.created).total_seconds() >= _LONG_S
+        run = self._with_testimony(run, there, is_long=is_long)
+        run = msgspec.structs.replace(run, captures=_all_captures(run.captures))
+        with self._store.writing() if is_long else nullcontext():
+            if is_long:
+                run = self._with_description(run)
+            run = msgspec.structs.replace(run, warnings=tuple(self._warnings))
+            self._store.write_run(run, sync=is_long)
         self.run = run
         for name in (METRICS_FILE, PROCESSES_FILE, STOP_MARKER):
             if name in there:
@@ -342,7 +352,7 @@ class InProcess:
             run,
             metrics=found.summaries(),
             metric_sources=found.sources(),
-            outputs=with_roles(outputs, self.directory, told.roles),
+            outputs=with_roles(outputs, told.roles),
             params=told.params,
             models=told.models,
             datasets=told.datasets,
@@ -394,6 +404,26 @@ class InProcess:
             cpu_user_s=round(now.user - self._cpu.user, 6),
             cpu_system_s=round(now.system - self._cpu.system, 6),
         )
+
+    def _children_s(self) -> float:
+        """Return the processor time of child processes that were waited for since the beginning."""
+        now, then = os.times(), self._cpu
+        return now.children_user + now.children_system - then.children_user - then.children_system
+
+    def _with_description(self, run: Run) -> Run:
+        """Say what else happened on the machine, and what this process has loaded."""
+        from _reenact import leaving
+
+        from reenact.actions.run_facts import runtime_of
+
+        try:
+            run = msgspec.structs.replace(run, conditions=self._watch.finish(self._children_s()))
+            content = runtime_of(self._store, run, leaving.describe(), self.directory)
+            if content is not None:
+                run = msgspec.structs.replace(run, runtime=self._store.blobs.put(content))
+        except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
+            self._warn("environment", f"what was loaded was not recorded: {error}")
+        return run
 
     def _warn(self, code: str, message: str) -> None:
         self._warnings.append(Remark(code=code, message=printable(message)))

@@ -53,6 +53,9 @@ def start():
         sys.path[:] = [entry for entry in sys.path if entry != SHIM]
 '''
 
+_FIRST_VERSION = (3, 8)
+# Python 2 can answer this, and knows no -I.
+_ASK_VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 _ASK = "import sys, sysconfig; print(sysconfig.get_path('purelib')); print(sys.version.split()[0])"
 
 
@@ -77,7 +80,7 @@ def install_hook(python: str) -> Hook:
 
     Raises:
         NotFound: there is no such interpreter.
-        ReenactError: it does not answer, or its site-packages cannot be written.
+        ReenactError: it does not answer, is too old, or its site-packages cannot be written.
     """
     directory, version, was_there = _look(python)
     try:
@@ -111,16 +114,25 @@ def remove_hook(python: str) -> Hook:
 
 def _look(python: str) -> tuple[str, str, bool]:
     try:
+        _refuse_old(python)
         # Isolated: what a PYTHONPATH has to say is of no interest.
-        done = subprocess.run(
-            [python, "-I", "-c", _ASK], capture_output=True, text=True, check=True, timeout=60
-        )
+        done = _run(python, "-I", "-c", _ASK)
         directory, version = done.stdout.splitlines()[-2:]
     except (FileNotFoundError, PermissionError):
         raise NotFound(f"there is no interpreter `{python}`") from None
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         raise ReenactError(f"`{python}` does not say where its packages are: {error}") from error
     return directory, version, os.path.exists(f"{directory}/{PTH_FILE}")
+
+
+def _refuse_old(python: str) -> None:
+    version = _run(python, "-E", "-c", _ASK_VERSION).stdout.split()[-1]
+    if tuple(map(int, version.split("."))) < _FIRST_VERSION:
+        raise ReenactError(f"Python {version} is not supported", hint="name Python 3.8 or later")
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
 
 
 def _cannot_write(directory: str, error: OSError) -> ReenactError:

@@ -56,6 +56,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         trace_files: one of `run_files.TRACES`.
         save_models: keep the models that frameworks train, as files in the run directory.
         directory: working directory of the process, relative to that of the command.
+        descriptors: file descriptors beside the standard ones that the process shares with us.
     """
 
     target: str | None = None
@@ -80,6 +81,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     trace_files: str = "preload"
     quiet: bool = False
     background: bool = False
+    descriptors: tuple[int, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from reenact.actions.run_files import keep_data_sets, look_at_run, with_files, with_writers
+from reenact.actions.run_facts import runtime_of
+from reenact.actions.run_files import look_at_run, with_files, with_writers
 from reenact.errors import ReenactError
-from reenact.execute.inputs import sources_of
 from reenact.execute.journals import PROBE_DIRECTORY, JournalTail
 from reenact.execute.metric_file import MetricFileTail
 from reenact.execute.metric_text import LineMetrics
@@ -27,22 +27,23 @@ from reenact.execute.recorder import (
 from reenact.execute.stage import files_below, sweep_abandoned
 from reenact.execute.testimony import (
     METRICS_FILE,
+    POINTS_WAITING,
     PROCESSES_FILE,
     RESERVE_FILE,
     describe_output,
     processes,
     read_hellos,
 )
-from reenact.execute.told import Told, collect, with_roles
+from reenact.execute.told import collect, with_roles
+from reenact.execute.uses import sources_of
 from reenact.interop.tensorboard import EventDirectoryTail
-from reenact.model.environment import decode_environment
-from reenact.model.identity import Digest
+from reenact.model.identity import RunId
 from reenact.model.metrics import Point
 from reenact.model.paths import text_to_path
-from reenact.model.record import decode_run, to_json
+from reenact.model.record import decode_run
 from reenact.model.run import File, Remark, Run, Status
-from reenact.snapshot.libraries import describe_runtime
 from reenact.snapshot.tree import SourceTree, read_tree
+from reenact.store.blobs import digest_bytes
 from reenact.store.files import delete_tree, read_file, remove_if_there
 from reenact.store.index import Index
 from reenact.store.lock import Lock, SharedLock
@@ -70,9 +71,9 @@ def recover(store: Store, stored: StoredRun) -> StoredRun:
             return stored
         if _is_still_open(store, run):
             _close(store, run, stored.directory)
-    except (OSError, ReenactError):
-        # A store that cannot be written, or whose points need a library that is not installed
-        # here, stays readable; the next reader tries again.
+    except Exception:  # noqa: BLE001  # one run that cannot be closed must not hide all others
+        # The store cannot be written, points need a library that is not installed here, or what
+        # the run left is beyond us: the store stays readable; the next reader tries again.
         return stored
     finally:
         kept.release(remove=True)
@@ -102,23 +103,27 @@ def _close(store: Store, run: Run, directory: str) -> None:
     metrics = MetricLog(record_directory).summarize()
     remark = Remark(code="killed", message=f"the {who} was killed; the end is not known")
     first = run.processes if run.operation.is_in_process else ()
+    blobs = list(found.data_sets)
+    if (runtime := runtime_of(store, run, told.runtime, directory)) is not None:
+        blobs.append(runtime)
     closed = msgspec.structs.replace(
         with_files(run, found),
         ended=ended,
-        outputs=with_roles(outputs, directory, told.roles),
+        outputs=with_roles(outputs, told.roles),
         params=told.params,
         models=told.models,
         datasets=told.datasets,
         captures=told.captures,
         failure=told.failure,
-        runtime=_runtime(store, run, told, directory),
+        runtime=None if runtime is None else digest_bytes(runtime),
         processes=(*first, *processes(hellos)),
         metrics=metrics.summaries(),
         metric_sources=metrics.sources(),
         warnings=(*run.warnings, remark, *told.remarks, *found.remarks),
     )
     with store.writing():
-        keep_data_sets(store, found)
+        for content in blobs:
+            store.blobs.put(content)
         store.write_run(closed)
     remove_log(record_directory)
     # Nobody but the run's supervisor, which is dead, has begun a record there.
@@ -127,6 +132,53 @@ def _close(store: Store, run: Run, directory: str) -> None:
         remove_if_there(f"{record_directory}/{name}")
     delete_tree(f"{record_directory}/{PROBE_DIRECTORY}")
     compact_points(record_directory)
+
+
+def has_waiting_points(store: Store, run_id: RunId) -> bool:
+    """Tell whether a run that has ended left points for which there was no room."""
+    return os.path.isdir(store.record_path(run_id, PROBE_DIRECTORY))
+
+
+def store_waiting(store: Store, stored: StoredRun) -> StoredRun:
+    """Store the points of a run that has ended for which there was no room at its end.
+
+    Without room, or points that wait, the run is returned as it is.
+    """
+    run = stored.run
+    if run is None or run.ended is None or not has_waiting_points(store, stored.id):
+        return stored
+    lock = store.lock(stored.id)
+    try:
+        if not lock.acquire():
+            return stored
+        record_directory = f"{stored.directory}/{RECORD_DIRECTORY}"
+        # What is stored of each source is its beginning.
+        done = Counter(MetricLog(record_directory).counts_by_source())
+        writer = MetricWriter(record_directory)
+        for told in JournalTail(record_directory).finish():
+            known = min(done[told.source], len(told.points))
+            done[told.source] -= known
+            writer.append(told.points[known:], told.source)
+            if writer.lost:
+                return stored
+        writer.close()
+        metrics = MetricLog(record_directory).summarize()
+        whole = msgspec.structs.replace(
+            run,
+            metrics=metrics.summaries(),
+            metric_sources=metrics.sources(),
+            warnings=tuple(w for w in run.warnings if w.code != POINTS_WAITING),
+        )
+        store.write_run(whole)
+        delete_tree(store.record_path(stored.id, PROBE_DIRECTORY))
+        compact_points(record_directory)
+    except OSError:
+        return stored
+    finally:
+        lock.release(remove=True)
+    with Index(store) as index:
+        index.update(stored.id)
+    return store.read_run(stored.id)
 
 
 def _is_still_open(store: Store, run: Run) -> bool:
@@ -195,19 +247,6 @@ def _catch_up_metrics(run: Run, directory: str, journals: JournalTail) -> None:
         for events in EventDirectoryTail(directory).finish():
             writer.append(events.points[stored[events.source] :], events.source)
     writer.close()
-
-
-def _runtime(store: Store, run: Run, told: Told, directory: str) -> Digest | None:
-    """Keep what the main process said that it had loaded, if it lived to say it."""
-    variables = {}
-    if told.runtime is not None and run.environment is not None:
-        try:
-            data = store.blobs.get(run.environment)
-            variables = decode_environment(data, where="the environment").variables
-        except ReenactError:
-            pass
-    runtime = describe_runtime(told.runtime, (), variables, directory)
-    return None if runtime is None else store.blobs.put(to_json(runtime))
 
 
 def _source(store: Store, run: Run) -> SourceTree:

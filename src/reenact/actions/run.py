@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -16,11 +15,11 @@ from reenact.actions.context import Context
 from reenact.actions.plan import Plan
 from reenact.actions.project_tree import look_at_tree
 from reenact.actions.run_files import (
-    keep_data_sets,
     look_at_run,
     watch_files,
     with_files,
     with_writers,
+    without_lists,
 )
 from reenact.errors import CannotRun, ReenactError, StoreUnusable
 from reenact.execute.journals import PROBE_DIRECTORY, JournalTail
@@ -29,6 +28,7 @@ from reenact.execute.stage import SourcePool, Stage, close_stage, files_below, m
 from reenact.execute.supervise import Child, Command
 from reenact.execute.testimony import (
     METRICS_FILE,
+    POINTS_WAITING,
     PROCESSES_FILE,
     RESERVE_FILE,
     describe_output,
@@ -36,7 +36,7 @@ from reenact.execute.testimony import (
     processes,
     python_facts,
     read_hellos,
-    usage_of_children,
+    usage_of,
 )
 from reenact.execute.told import Told, collect, with_roles
 from reenact.model.environment import PythonFacts
@@ -44,7 +44,9 @@ from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import path_to_text, printable
 from reenact.model.record import encode_notes, encode_run, to_json
 from reenact.model.run import Conditions, Notes, Remark, Run, Source, Usage
+from reenact.model.secrets import hide
 from reenact.snapshot.tree import ProjectTree
+from reenact.store.blobs import digest_bytes
 from reenact.store.files import (
     delete_tree,
     read_file,
@@ -139,7 +141,8 @@ class _Execution:
         self.recorder: Recorder | None = None
         self.census: Census | None = None
         self.journals = JournalTail(self.record_directory)
-        self.found: Found | None = None
+        # Contents of blobs that the record of the end names.
+        self._blobs: list[bytes] = []
         self._is_published = False
         self.watch: Watch | None = None
         self._described = False
@@ -179,9 +182,9 @@ class _Execution:
 
     def _take_over(self, former: Run) -> Lock:
         """Take the lock of a run that is restarted, once it has been brought to its end."""
-        from reenact.actions.recover import orphans, recover
+        from reenact.actions.recover import has_waiting_points, orphans, recover, store_waiting
 
-        recover(self.store, self.store.read_run(self.id))
+        store_waiting(self.store, recover(self.store, self.store.read_run(self.id)))
         lock = self.store.lock(self.id)
         if not lock.acquire():
             raise CannotRun(f"run {self.id[:8]} is running", hint="`reenact stop` ends it")
@@ -193,6 +196,8 @@ class _Execution:
             problem = f"run {self.id[:8]} was killed just now"
         elif now.restarts != former.restarts:
             problem = f"run {self.id[:8]} has been restarted meanwhile"
+        elif has_waiting_points(self.store, self.id):
+            problem = f"points of run {self.id[:8]} wait for room on the disk"
         if problem is not None:
             lock.release()
             raise CannotRun(problem, hint="look at it with `reenact show`, stop it, try again")
@@ -280,6 +285,7 @@ class _Execution:
                 forwards=not (request.quiet or request.background),
                 has_input=not request.background,
                 time_limit_s=request.time_limit_s,
+                descriptors=request.descriptors,
             )
         )
         self.run = msgspec.structs.replace(
@@ -372,6 +378,7 @@ class _Execution:
             if self.stage is not None and self.tree is not None:
                 close_stage(self.stage, self.tree, self.pool)
             remove_if_there(f"{self.record_directory}/{RESERVE_FILE}")
+            remove_log(self.record_directory)
             self._write_former()
             self._lock.release(remove=True)
             return
@@ -416,10 +423,9 @@ class _Execution:
         assert self.child is not None
         assert self.recorder is not None
         marker = f"{self.record_directory}/{STOP_MARKER}"
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = self.child.watch(self, stop_asked=lambda: os.path.exists(marker))
         self.recorder.finish(was_cut_short=ended.signal is not None)
-        usage = usage_of_children(self.recorder.usage, before)
+        usage = usage_of(self.recorder.usage, self.child.used, self.child.memory_before)
         conditions = self._conditions(usage)
         hellos = read_hellos(self.record_directory)
         if not self._described or self._lacks_tools:
@@ -440,7 +446,6 @@ class _Execution:
             metrics=metrics,
             metric_sources=metric_sources,
             processes=processes(hellos, self.plan.secrets),
-            unreached=self.census.unreached(hellos, self.plan.secrets) if self.census else (),
             params=told.params,
             models=told.models,
             datasets=told.datasets,
@@ -448,9 +453,12 @@ class _Execution:
             failure=told.failure,
         )
         self._describe_runtime(told)
-        self.found = self._look_at_files(hellos)
-        self._close_directory(told, self.found)
-        self.warnings += [*self.recorder.warnings, *told.remarks, *self.found.remarks]
+        files = self._look_at_files(hellos)
+        self._close_directory(told, files)
+        self.warnings += [*self.recorder.warnings, *told.remarks, *files.remarks]
+        if self.recorder.waiting:
+            message = f"{self.recorder.waiting} points wait for room on the disk"
+            self._warn(POINTS_WAITING, f"{message}: `reenact fsck --repair` stores them")
         if self.journals.lost:
             message = f"{self.journals.lost} points that the script reported found no room"
             self._warn("metrics-lost", message)
@@ -469,7 +477,10 @@ class _Execution:
             env=self.plan.env,
             hellos=hellos,
         )
-        self.run = with_files(self.run, found)
+        self._blobs += found.data_sets
+        found = found._replace(contacted=hide(found.contacted, self.plan.secrets))
+        met = self.census.unreached(hellos, self.plan.secrets) if self.census is not None else ()
+        self.run = with_files(self.run, found, met)
         return found
 
     def _warn_of_survivors(self) -> None:
@@ -495,6 +506,11 @@ class _Execution:
                 index.update(self.id)
         except ReenactError:
             pass  # The index is a cache: the next command that reads it sees this run.
+        if problem is None and self.recorder is not None and self.recorder.waiting:
+            from reenact.actions.recover import store_waiting
+
+            # What was only needed while it ran may have made room.
+            self.run = store_waiting(self.store, self.store.read_run(self.id)).record
         return Finished(self.run, self.directory, problem)
 
     def _reserve(self) -> None:
@@ -518,22 +534,30 @@ class _Execution:
                 raise
             # On a full disk, what the record has taken in makes room for it.
             self._remove_testimony()
-            self.store.write_run(self.run)
+            try:
+                self._write_with_blobs()
+            except OSError as again:
+                # Nothing names a blob that is not there.
+                run = without_lists(self.run, str(again.strerror))
+                self.run = msgspec.structs.replace(run, runtime=None)
+                self.store.write_run(self.run)
         self._remove_testimony()
 
     def _write_with_blobs(self) -> None:
-        if self.found is None or not self.found.data_sets:
+        if not self._blobs:
             self.store.write_run(self.run)
             return
         with self.store.writing():
-            keep_data_sets(self.store, self.found)
+            for content in self._blobs:
+                self.store.blobs.put(content)
             self.store.write_run(self.run)
 
     def _remove_testimony(self) -> None:
         remove_log(self.record_directory)
         for name in (METRICS_FILE, PROCESSES_FILE):
             remove_if_there(f"{self.record_directory}/{name}")
-        delete_tree(f"{self.record_directory}/{PROBE_DIRECTORY}")
+        if self.recorder is None or not self.recorder.waiting:
+            delete_tree(f"{self.record_directory}/{PROBE_DIRECTORY}")
 
     def _summaries(self) -> tuple[dict[str, Any], dict[str, dict[str, int]]]:
         assert self.recorder is not None
@@ -559,7 +583,7 @@ class _Execution:
                 f"project files changed while the run was linked to them: {names}",
             )
         every = with_writers(outputs, self.directory, found)
-        named = with_roles(every, self.directory, told.roles)
+        named = with_roles(every, told.roles)
         self.run = msgspec.structs.replace(self.run, outputs=named)
 
     def _find_outputs_in_place(self, told: Told, found: Found) -> None:
@@ -579,7 +603,7 @@ class _Execution:
             made = {path_to_text(path) for path in changed if path not in before}
             inputs = tuple(file for file in inputs if file.path not in made)
         every = with_writers(outputs, self.directory, found)
-        named = with_roles(every, self.directory, told.roles)
+        named = with_roles(every, told.roles)
         self.run = msgspec.structs.replace(self.run, outputs=named, inputs=inputs)
 
     # --- facts ---
@@ -589,8 +613,8 @@ class _Execution:
 
         Args:
             facts: what the interpreter said of itself.
-            is_over: the process has ended. Before that no compiler is asked for its version: what
-                it used would count as used by the run.
+            is_over: the process has ended. Before that no compiler is asked for its version: it
+                would take time from the run.
         """
         self._described = True
         from reenact.snapshot.environment import capture_environment
@@ -634,9 +658,9 @@ class _Execution:
             seen, variables = self._libraries, self._variables
             runtime = describe_runtime(told.runtime, seen, variables, self.directory)
             if runtime is not None:
-                with self.store.writing():
-                    digest = self.store.blobs.put(to_json(runtime))
-                self.run = msgspec.structs.replace(self.run, runtime=digest)
+                content = to_json(runtime)
+                self._blobs.append(content)
+                self.run = msgspec.structs.replace(self.run, runtime=digest_bytes(content))
         except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
             self._warn("environment", f"what was loaded was not recorded: {error}")
 

@@ -11,8 +11,8 @@ import msgspec
 from reenact.execute.opened import OPENED_FILE, create_log, read_log
 from reenact.execute.preload import find_preload
 from reenact.model.identity import Digest
-from reenact.model.paths import path_to_text, text_to_path
-from reenact.model.run import File, Run
+from reenact.model.paths import path_to_text, printable, text_to_path
+from reenact.model.run import File, OperationKind, Process, Remark, Run
 from reenact.model.words import counted
 from reenact.store.store import RECORD_DIRECTORY, Store
 
@@ -98,11 +98,29 @@ def look_at_run(
         hellos: what the probe said in its Python processes.
     """
     # Imported here, where a process has ended or while it runs, and not before it starts.
-    from reenact.execute.inputs import Place, look_at_files
+    from reenact.execute.inputs import found_nothing
+
+    try:
+        found = _look(store, run, directory, sources, env, list(hellos))
+    except Exception as error:  # noqa: BLE001  # the record of a run must not fail because of its files
+        problem = f"what was read could not be recorded: {type(error).__name__}: {error}"
+        return found_nothing(Remark(code="inputs", message=printable(problem)))
+    return found._replace(coverage=UNWATCHED) if run.coverage == UNWATCHED else found
+
+
+def _look(
+    store: Store,
+    run: Run,
+    directory: str,
+    sources: Mapping[str, tuple[Digest, int]],
+    env: Mapping[str, str],
+    hellos: list[Mapping[str, Any]],
+) -> Found:
+    from reenact.execute.inputs import look_at_files
+    from reenact.execute.uses import Place
     from reenact.execute.whereabouts import whereabouts
     from reenact.store.digests import Digests
 
-    hellos = list(hellos)
     project = text_to_path(run.project.root)
     began = run.started or run.created
     place = Place(
@@ -115,18 +133,28 @@ def look_at_run(
     )
     with Digests(f"{store.cache_directory}/{_DIGESTS}") as digests:
         log = read_log(f"{directory}/{RECORD_DIRECTORY}")
-        found = look_at_files(log, place, digests, hellos)
-    return found._replace(coverage=UNWATCHED) if run.coverage == UNWATCHED else found
+        return look_at_files(log, place, digests, hellos)
 
 
-def with_files(run: Run, found: Found) -> Run:
-    """Return a record with what was found in it, but for the outputs."""
+def with_files(run: Run, found: Found, met: tuple[Process, ...] = ()) -> Run:
+    """Return a record with what was found in it, but for the outputs.
+
+    Args:
+        run: the record.
+        found: what was found.
+        met: Python processes that were met alive and that the probe did not reach.
+    """
+    from reenact.execute.census import join_unreached
+
+    # What executes a notebook is ours.
+    own = run.process_group if run.operation.kind is OperationKind.NOTEBOOK else None
     return msgspec.structs.replace(
         run,
         inputs=found.inputs,
         contacted=found.contacted,
         coverage=found.coverage,
         other_reads=found.other_reads,
+        unreached=join_unreached(met, found.unreached, without=own),
     )
 
 
@@ -173,11 +201,12 @@ def describe_coverage(run: Run) -> list[tuple[str, str, str]]:
     return found
 
 
-def keep_data_sets(store: Store, found: Found) -> None:
-    """Put the lists of files that inputs name; hold `store.writing()` until the record is there.
-
-    Raises:
-        OSError: there is no room.
-    """
-    for content in found.data_sets:
-        store.blobs.put(content)
+def without_lists(run: Run, why: str) -> Run:
+    """Return a record for a store that has no room for the lists of its data sets."""
+    inputs = tuple(
+        file
+        if file.files is None
+        else msgspec.structs.replace(file, digest=None, reason=f"its list was not kept: {why}")
+        for file in run.inputs
+    )
+    return msgspec.structs.replace(run, inputs=inputs)

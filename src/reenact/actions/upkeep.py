@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from reenact.actions.context import Context
-from reenact.actions.recover import recover
+from reenact.actions.recover import has_waiting_points, recover, store_waiting
 from reenact.errors import NotFound, ReenactError
 from reenact.model.identity import Digest, RunId
 from reenact.model.paths import text_to_path
@@ -101,7 +101,7 @@ def check_store(
                 continue  # It was moved or deleted just now.
             runs += 1
             if repair and not deleted:
-                stored = recover(store, stored)
+                stored = store_waiting(store, recover(store, stored))
             check.run(stored)
             if not deleted and stored.status is Status.KILLED and stored.record.ended is None:
                 unfinished.append(run_id)
@@ -209,6 +209,8 @@ class _Check:
                 self._blob(digest, None, [stored.id])
         if run.source is not None:
             self._trees.setdefault(run.source.tree, []).append(stored.id)
+        if run.ended is not None and has_waiting_points(self.store, stored.id):
+            self._problems.append(Problem("points-waiting", stored.id, "points wait for room"))
         if run.ended is not None:
             self._problems += _check_files(stored, run, quick=self.quick)
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from reenact.actions.context import Context
 from reenact.actions.plan import Plan
 from reenact.actions.run import start_and_watch
-from reenact.cli.output import print_json, say
+from reenact.cli.output import print_json, say, visible
 from reenact.errors import EXIT_CANNOT_RUN, ReenactError
 from reenact.model.run import Run
 
@@ -58,7 +58,7 @@ def _supervise(plan: Plan, context: Context, answer: list[int]) -> None:
         finished = start_and_watch(plan, context, on_start=started)
         status = finished.run.exit.shell_status if finished.run.exit is not None else 0
     except ReenactError as error:
-        _answer(answer, f"failed {error.message}\n{error.hint or ''}")
+        _answer(answer, f"failed {visible(error.message)}\n{error.hint or ''}")
     finally:
         os._exit(status)
 

@@ -243,6 +243,12 @@ def _lines(
 def _text(value: FlagValue) -> str:
     if isinstance(value, dict) and value.keys() <= {"size_bytes", "digest", "target"}:
         return _file_text(value)
+    if (
+        isinstance(value, dict)
+        and "shape" in value
+        and value.keys() <= {"shape", "dtype", "digest"}
+    ):
+        return _data_text(value)
     return "null" if value is None else show_value(value)
 
 
@@ -251,6 +257,14 @@ def _file_text(file: dict[str, FlagValue]) -> str:
     words = [show_size(size) if isinstance(size, int) else ""]
     words.append(digest[:_DIGEST_SHOWN] if isinstance(digest, str) else "")
     words.append(f"link to {target}" if target is not None else "")
+    return " ".join(filter(None, words))
+
+
+def _data_text(data: dict[str, FlagValue]) -> str:
+    shape, dtype, digest = (data.get(name) for name in ("shape", "dtype", "digest"))
+    words = ["x".join(map(str, shape)) if isinstance(shape, list) else ""]
+    words.append(str(dtype or ""))
+    words.append(digest[:_DIGEST_SHOWN] if isinstance(digest, str) else "")
     return " ".join(filter(None, words))
 
 

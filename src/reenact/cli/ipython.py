@@ -17,6 +17,7 @@ from reenact.actions.running_code import find_code
 from reenact.cli.output import one_line, say, show_duration, show_value, visible
 from reenact.errors import ReenactError, UsageError
 from reenact.model.flags import FlagSet, FlagValue, Global
+from reenact.model.metrics import SAMPLED
 from reenact.model.run import Notes
 from reenact.project.notebook import find_cell_flags, set_cell_flags
 from reenact.project.operation import split_settings
@@ -32,7 +33,7 @@ def load_ipython_extension(shell: Any) -> None:
     def reenact(line: str, cell: str | None = None) -> Any:
         """Run a cell as a run, or list runs: see `%reenact`."""
         try:
-            words = shlex.split(line)
+            words = _split(line)
             if cell is not None:
                 return _run_cell(shell, words, cell)
             return _answer(words)
@@ -40,11 +41,15 @@ def load_ipython_extension(shell: Any) -> None:
             say(f"error: {error.message}" + (f"\n\nhint: {error.hint}" if error.hint else ""))
             # The cell has failed, and this is all there is to see of it.
             raise _Refused from None
-        except ValueError as error:
-            say(f"error: `{line}` cannot be read: {error}")
-            raise _Refused from None
 
     shell.register_magic_function(reenact, "line_cell", "reenact")
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise UsageError(f"`{line}` cannot be read: {error}", hint=_USAGE) from None
 
 
 class _Refused(Exception):
@@ -65,7 +70,11 @@ def _answer(words: list[str]) -> None:
             rows.append((run.id[:8], "", run.status, "", "", ""))
             continue
         values = [f"{name}={show_value(value)}" for name, value in run.flags.items()]
-        values += [f"{name}: {metric.last:.6g}" for name, metric in run.metrics.items()]
+        values += [
+            f"{name}: {metric.last:.6g}"
+            for name, metric in run.metrics.items()
+            if not name.startswith(SAMPLED)
+        ]
         took = show_duration(run.duration_s)
         rows.append(
             (run.id[:8], run.operation, run.status, took, run.label or "", "  ".join(values))

@@ -143,13 +143,12 @@ def _complain(error: ReenactError, words: list[str]) -> None:
         value: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
         print(to_json({"ok": False, "error": value}).decode(), file=sys.stderr)
         return
-    from reenact.cli.output import style
+    from reenact.cli.output import style, visible
 
-    message = error.message.encode("utf-8", "backslashreplace").decode()
-    print(f"{style('error', 'red')}: {message}", file=sys.stderr)
+    # A name in it may hold anything, line ends too.
+    print(f"{style('error', 'red')}: {visible(error.message)}", file=sys.stderr)
     if error.hint:
-        hint = error.hint.encode("utf-8", "backslashreplace").decode()
-        print(f"\n{style('hint', 'cyan')}: {hint}", file=sys.stderr)
+        print(f"\n{style('hint', 'cyan')}: {visible(error.hint)}", file=sys.stderr)
 
 
 def _complain_of_usage(error: click.UsageError, words: list[str]) -> int:

@@ -19,6 +19,7 @@ from reenact.actions.run_files import TRACES
 from reenact.cli.options import complete_operation
 from reenact.cli.output import print_json, say, show_duration, show_value, style, visible
 from reenact.errors import UsageError
+from reenact.execute.supervise import inherited_descriptors
 from reenact.model.record import flag_to_json, to_json
 from reenact.model.run import Run
 from reenact.model.words import counted
@@ -157,6 +158,8 @@ def _request(ctx: click.Context, context: Context, options: dict[str, Any]) -> R
         trace_files=options["trace_files"],
         quiet=options["quiet"] or options["as_json"],
         background=options["background"],
+        # One that is detached from its caller shall not hold on to what the caller waits for.
+        descriptors=() if options["background"] else inherited_descriptors(),
     )
 
 

@@ -20,12 +20,15 @@ from reenact.cli.output import (
     style,
     visible,
 )
+from reenact.model.flags import FlagValue
 from reenact.model.metrics import SAMPLED, Summary
 from reenact.model.record import flag_to_json
 from reenact.model.run import Run
 from reenact.model.words import counted
 
 _MANY = 20
+_MANY_METRICS = 100
+_FEW = 3
 
 
 @click.command(
@@ -102,17 +105,16 @@ def _print(details: Details, *, with_packages: bool, with_params: bool) -> None:
     _print_metrics("system metrics", sampled)
     _print_files("inputs", run.inputs)
     _print_files("outputs", run.outputs)
-    if run.contacted:
-        _heading("contacted", len(run.contacted))
-        for address in run.contacted[:_MANY]:
-            print(f"  {visible(address)}")
-        _print_rest(len(run.contacted))
     _print_environment(details, with_packages=with_packages)
     if run.usage is not None:
         usage = run.usage
         cpu = (usage.cpu_user_s or 0.0) + (usage.cpu_system_s or 0.0)
         memory = show_size(usage.max_memory_bytes)
         _line("used", f"{cpu:.2f}s CPU" + (f", {memory} memory at most" if memory else ""))
+    _line("contacted", _hosts(run))
+    _line("watched", _coverage(run))
+    if run.conditions is not None:
+        _line("noise", "; ".join(run.conditions.noise))
     if run.failure is not None:
         where = f" in cell {run.failure.cell}" if run.failure.cell is not None else ""
         _line("failed", f"{run.failure.type}{where}: {run.failure.message}")
@@ -149,7 +151,7 @@ def _print_flags(run: Run) -> None:
     width = max(map(len, run.flags))
     for name, value in run.flags.items():
         mark = "" if name in run.given else "  (default)"
-        print(f"  {name:<{width}}  {show_value(value)}{mark}")
+        print(f"  {name:<{width}}  {_value(value)}{mark}")
 
 
 def _print_models(run: Run) -> None:
@@ -172,9 +174,13 @@ def _print_params(run: Run, *, all_of_them: bool) -> None:
     shown = list(run.params.items())[: None if all_of_them else _MANY]
     width = max(len(visible(name)) for name, _ in shown)
     for name, value in shown:
-        print(f"  {visible(name):<{width}}  {show_value(value)}")
+        print(f"  {visible(name):<{width}}  {_value(value)}")
     if len(shown) < len(run.params):
         print(f"  and {len(run.params) - len(shown)} more (--params)")
+
+
+def _value(value: FlagValue) -> str:
+    return "null" if value is None else show_value(value)
 
 
 def _print_datasets(run: Run) -> None:
@@ -198,12 +204,14 @@ def _print_metrics(name: str, metrics: dict[str, Summary]) -> None:
     if not metrics:
         return
     _heading(name, len(metrics))
-    width = max(map(len, metrics))
-    for metric, summary in metrics.items():
+    width = max(map(len, list(metrics)[:_MANY_METRICS]))
+    for metric, summary in list(metrics.items())[:_MANY_METRICS]:
         extremes = ""
         if summary.count > 1:
             extremes = f"  (min {summary.minimum}, max {summary.maximum}, {summary.count} points)"
         print(f"  {metric:<{width}}  {summary.last}  at step {summary.last_step}{extremes}")
+    if len(metrics) > _MANY_METRICS:
+        print(f"  and {len(metrics) - _MANY_METRICS} more (--json)")
 
 
 def _print_files(name: str, files: Any) -> None:
@@ -222,6 +230,24 @@ def _print_files(name: str, files: Any) -> None:
         path = f"{file.path}  ({about})" if about else file.path
         print(f"  {(file.digest or '')[:12]:<12}  {note:>10}  {visible(path)}")
     _print_rest(len(files))
+
+
+def _hosts(run: Run) -> str:
+    """Name who was asked over the network."""
+    hosts = dict.fromkeys(
+        text.partition("://")[2].partition("/")[0] if "://" in text else text
+        for text in run.contacted
+    )
+    more = f" and {counted(len(hosts) - _FEW, 'other')}" if len(hosts) > _FEW else ""
+    return ", ".join(list(hosts)[:_FEW]) + more
+
+
+def _coverage(run: Run) -> str | None:
+    """Say who watched what was read, where that was not everybody."""
+    if not run.coverage or "preload" in run.coverage:
+        return None
+    who = "what Python read, nothing else" if "audit" in run.coverage else "nothing that was read"
+    return f"{who}: {run.coverage_gap}" if run.coverage_gap else who
 
 
 def _print_environment(details: Details, *, with_packages: bool) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from reenact.model.paths import printable
+from reenact.execute.opened import Event
+from reenact.model.paths import path_to_text, printable
 from reenact.model.run import Process
 from reenact.model.secrets import hide, redact_argv
 from reenact.store.files import read_file
@@ -123,24 +124,22 @@ class Census:
 
     def _reason(self, pid: int, version: str, words: Sequence[str]) -> str | None:
         """Return why the probe may not have reached a process; None if it is not ours to say."""
-        parts = tuple(int(part) for part in version.split(".") if part)
-        if parts == (2,) or (len(parts) >= 2 and parts < _FIRST_VERSION):
+        if _is_too_old(version):
             return f"it is Python {version}"
-        options = _options(words)
-        for option in ("I", "E", "S"):
-            if option in options:
-                return f"it was started with -{option}"
+        why = _why_by_options(words)
         try:
+            variables = read_file(f"/proc/{pid}/environ").split(b"\0")
+            records = [text for text in variables if text.startswith(b"REENACT_RECORD_DIR=")]
+            if records and self._record not in records:
+                return None  # A process of a run inside this run.
+            if why is not None:
+                return why
             if os.readlink(f"/proc/{pid}/ns/pid") != os.readlink("/proc/self/ns/pid"):
                 return None
-            variables = read_file(f"/proc/{pid}/environ").split(b"\0")
         except OSError:
-            return "it belongs to another user"
-        records = [text for text in variables if text.startswith(b"REENACT_RECORD_DIR=")]
+            return why or "it belongs to another user"
         if not records:
             return "its environment had been emptied"
-        if self._record not in records:
-            return None  # A process of a run inside this run.
         paths = [text for text in variables if text.startswith(b"PYTHONPATH=")]
         if not any(self._shim in text for text in paths):
             return "its PYTHONPATH had been replaced"
@@ -150,6 +149,75 @@ class Census:
         """Tell whether it is, or was about to become something else, a fork of its parent."""
         parent = self._seen.get(seen.parent)
         return parent is not None and (parent.executable, parent.argv) == seen[1:3]
+
+
+def unreached_in(
+    events: Iterable[Event], hellos: Iterable[Mapping[str, object]]
+) -> tuple[Process, ...]:
+    """Return the Python processes whose start the preloaded library saw, and that said no hello.
+
+    It sees those as well that nobody has met alive; why they said none is not known then.
+
+    Args:
+        events: what the library told.
+        hellos: what processes said.
+    """
+    reached = {hello.get("pid") for hello in hellos}
+    found: list[Process] = []
+    for event in events:
+        if event.kind != "process" or event.pid in reached:
+            continue
+        name = _PYTHON.fullmatch(os.path.basename(event.path))
+        if name is None:
+            continue
+        reached.add(event.pid)
+        is_old = _is_too_old(name["version"])
+        found.append(
+            Process(
+                pid=event.pid,
+                parent_pid=event.flags,
+                started_ns=event.time_ns,
+                kind="unreached",
+                executable=path_to_text(event.path),
+                reason=f"it is Python {name['version']}"
+                if is_old
+                else "it ended before it was asked why",
+            )
+        )
+    return tuple(found[:_MOST])
+
+
+def join_unreached(
+    first: tuple[Process, ...], second: tuple[Process, ...], *, without: int | None = None
+) -> tuple[Process, ...]:
+    """Join what two witnesses say; what the first one says of a process counts.
+
+    Args:
+        first: from one witness.
+        second: from the other one.
+        without: a process of Reenact's own, which is none of the run's.
+    """
+    found = {process.pid: process for process in (*second, *first)}
+    found.pop(without or 0, None)
+    return tuple(sorted(found.values(), key=lambda process: process.started_ns)[:_MOST])
+
+
+def reason_in(command: Sequence[str]) -> str | None:
+    """Return why the probe cannot reach what a command starts, where the command says so."""
+    if not command or _PYTHON.fullmatch(os.path.basename(command[0])) is None:
+        return None
+    return _why_by_options(command[1:])
+
+
+def _why_by_options(words: Sequence[str]) -> str | None:
+    options = _options(words)
+    found = next((option for option in "IES" if option in options), None)
+    return None if found is None else f"it was started with -{found}"
+
+
+def _is_too_old(version: str) -> bool:
+    parts = tuple(int(part) for part in version.split(".") if part)
+    return parts == (2,) or (len(parts) >= 2 and parts < _FIRST_VERSION)
 
 
 def _children(pid: int) -> list[int]:

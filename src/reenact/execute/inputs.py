@@ -17,66 +17,33 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
+from reenact.execute.census import unreached_in
+from reenact.execute.data_sets import DataSet, find_data_sets
 from reenact.execute.opened import Event, Log
-from reenact.execute.whereabouts import Whereabouts
+from reenact.execute.outside import (
+    MOST_OUTSIDE,
+    describe_contacts,
+    describe_written,
+    written_outside,
+)
+from reenact.execute.uses import CLOCK_STEP_NS, WRITES, Place, Use, find_uses, spellings
+from reenact.execute.whereabouts import is_of_hub_itself
 from reenact.model.identity import Digest
-from reenact.model.paths import path_to_text, text_to_path
+from reenact.model.paths import path_to_text
 from reenact.model.run import File, Process, Remark
 from reenact.model.words import counted
 from reenact.snapshot.rules import CACHES, CODE, LINKED_WHOLE, suffix
-from reenact.store.blobs import Blobs, digest_bytes
+from reenact.store.blobs import digest_bytes
 from reenact.store.digests import Digests
 from reenact.store.store import RECORD_DIRECTORY
 
-MANY = 100
-"""More files of one directory, or below it, are one input."""
-MOST_CONTACTS = 500
-MOST_OUTSIDE = 2000
-"""So many files that were written outside the run directory are listed."""
-
-DATA_SET_FORMAT = 1
-
-_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-_CLOCK_STEP_NS = 20_000_000
-"""File systems stamp times in steps of up to 10 ms; twice that is safe."""
 _NOT_DATA = CACHES | LINKED_WHOLE
-
-
-class DataSet(msgspec.Struct, frozen=True):
-    """The blob that an input's digest names which is made of many files.
-
-    Attributes:
-        files: path below the input's, size in bytes, digest, None for what could not be read;
-            sorted by path. Paths are spelled as `model.paths` says.
-    """
-
-    files: list[tuple[str, int, Digest | None]]
-    format: int = DATA_SET_FORMAT
-
-
-class Place(NamedTuple):
-    """Where a run took place.
-
-    Attributes:
-        run: its directory, which stood for the project, or None for a run in place.
-        project: the project's root.
-        store: the store.
-        sources: digest and size of the project's source files, of which the run had copies.
-        began_ns: when the run began; nanoseconds since 1970.
-        elsewhere: what lies at other places.
-    """
-
-    run: str | None
-    project: str
-    store: str
-    sources: Mapping[str, tuple[Digest, int]]
-    began_ns: int
-    elsewhere: Whereabouts
+_LISTED_FROM = 20
 
 
 class Found(NamedTuple):
@@ -86,7 +53,7 @@ class Found(NamedTuple):
         outputs: files outside the run directory; for a run in place outside the project.
         writers: absolute path -> the first process that wrote it, for all files.
         data_sets: contents of the blobs that inputs name, to be put before the record is written.
-        unseen: processes that run Python and did not say hello.
+        unreached: Python processes that one of the witnesses saw and the probe did not reach.
     """
 
     inputs: tuple[File, ...]
@@ -97,7 +64,12 @@ class Found(NamedTuple):
     writers: dict[str, int]
     data_sets: tuple[bytes, ...]
     remarks: tuple[Remark, ...]
-    unseen: tuple[Process, ...]
+    unreached: tuple[Process, ...]
+
+
+def found_nothing(remark: Remark) -> Found:
+    """Return what is known of a run's files where looking at them has failed."""
+    return Found((), (), (), ("scan",), {}, {}, (), (remark,), ())
 
 
 def look_at_files(
@@ -118,18 +90,15 @@ def look_at_files(
     reader = _Reader(place, digests)
     other: Counter[str] = Counter(system=log.system) if log.system else Counter()
     wanted: list[_Wanted] = []
-    outside: list[_Use] = []
-    uses = _uses(log.events, place)
-    for use in uses.values():
+    uses = find_uses(log.events, place)
+    for use in uses:
         verdict = judge.judge(use)
         if isinstance(verdict, _Wanted):
             wanted.append(verdict)
         elif verdict is not None:
             other[verdict] += 1
-        if use.written_by is not None and _is_outside(use, place):
-            outside.append(use)
     inputs = reader.describe(wanted)
-    outputs = _outputs(outside, place, digests)
+    outside = written_outside(uses, place)
     coverage = ["scan", *["audit"] * bool(greeted), *["preload"] * log.is_preloaded]
     remarks = list(_remarks_of_change(reader.changed))
     if log.lost:
@@ -140,119 +109,18 @@ def look_at_files(
         remarks.append(Remark(code="outputs", message=text))
     return Found(
         inputs=tuple(inputs),
-        outputs=tuple(outputs),
-        contacted=_contacted(log.contacts),
+        outputs=tuple(describe_written(outside, place, digests)),
+        contacted=describe_contacts(log.contacts),
         coverage=tuple(coverage),
         other_reads=dict(sorted(other.items())),
-        writers={u.path: u.written_by for u in uses.values() if u.written_by is not None},
+        writers={u.path: u.written_by for u in uses if u.written_by is not None},
         data_sets=tuple(reader.blobs),
         remarks=tuple(remarks),
-        unseen=_unseen(log, greeted),
+        unreached=unreached_in(log.events, greeted),
     )
 
 
-def read_data_set(blobs: Blobs, digest: Digest) -> DataSet:
-    """Return the list of files of an input that is a data set.
-
-    Raises:
-        NotFound, Damaged: the blob is not there, or not what its name says.
-        msgspec.DecodeError: it is no such list.
-    """
-    return msgspec.json.decode(blobs.get(digest), type=DataSet)
-
-
-# --- what was done with each file ---
-
-
-class _Use:
-    """What the processes of a run did with one file.
-
-    Attributes:
-        path: absolute; below the run directory, where that stands for the project.
-        relative: to the project, for a file in it or at its place in the run directory.
-        read: the first opening for reading before which nobody wrote.
-        read_again: the first opening for reading, before which somebody may have written.
-        written_by: the first process that wrote it, or moved something there.
-        wrote: the first opening for writing.
-    """
-
-    __slots__ = ("path", "read", "read_again", "relative", "written_by", "wrote")
-
-    def __init__(self, path: str, relative: str | None) -> None:
-        self.path = path
-        self.relative = relative
-        self.read: Event | None = None
-        self.read_again: Event | None = None
-        self.written_by: int | None = None
-        self.wrote: Event | None = None
-
-
-def _uses(events: list[Event], place: Place) -> dict[str, _Use]:
-    """Return what was done with each file; files of the run directory come under its own name."""
-    uses: dict[str, _Use] = {}
-    find = _finder(uses, place)
-    for event in events:
-        if event.kind == "open":
-            use = find(event.path)
-            reads = event.flags & os.O_ACCMODE != os.O_WRONLY and not event.flags & os.O_TRUNC
-            writes = event.flags & _WRITES
-            if reads and writes and event.stamp is not None and event.stamp.size == 0:
-                reads = False  # It has just been made, or there is nothing to read.
-            if reads and use.read_again is None:
-                use.read_again = event
-                if use.written_by is None:
-                    use.read = event
-            if writes and use.written_by is None:
-                use.written_by, use.wrote = event.pid, event
-        elif event.kind == "move" and event.target is not None:
-            target = find(event.target)
-            if target.written_by is None:
-                target.written_by = event.pid
-    return {use.path: use for use in uses.values()}
-
-
-def _finder(uses: dict[str, _Use], place: Place) -> Callable[[str], _Use]:
-    """Return a function from a path to its use, however the path is spelled."""
-    roots: list[tuple[str, str | None]] = []
-    for name, directory in (("run", place.run), ("store", place.store), ("project", place.project)):
-        # The store may be in the project, and the run is in the store.
-        is_root = name != "store"
-        roots += [(at, directory if is_root else None) for at in spellings(directory)]
-
-    def find(path: str) -> _Use:
-        use = uses.get(path)
-        if use is not None:
-            return use
-        root = next((root for root in roots if path.startswith(root[0])), None)
-        if root is None or root[1] is None:
-            use = _Use(path, None)
-        else:
-            relative = _module_of(path[len(root[0]) :])
-            name = f"{root[1]}/{relative}"
-            use = uses.get(name) or _Use(name, relative)
-            uses[name] = use
-        uses[path] = use
-        return use
-
-    return find
-
-
-def spellings(directory: str | None) -> tuple[str, ...]:
-    """Return a directory as it is named and as `getcwd` names it, with a slash at the end."""
-    if directory is None:
-        return ()
-    return tuple(dict.fromkeys((f"{directory}/", f"{os.path.realpath(directory)}/")))
-
-
-def _module_of(path: str) -> str:
-    """Bytecode stands for the module that it was made of."""
-    directory, cache, name = f"/{path}".rpartition("/__pycache__/")
-    if not cache or not name.endswith(".pyc"):
-        return path
-    return f"{directory}/{name.partition('.')[0]}.py"[1:]
-
-
-# --- which of them are inputs ---
+# --- which files are inputs ---
 
 
 class _Wanted(NamedTuple):
@@ -285,10 +153,13 @@ class _Judge:
         self._is_preloaded = is_preloaded
         self._store = spellings(place.store)
         self._root = os.path.realpath(place.project)
-        self._environments: dict[str, bool] = {}
+        # By directory.
+        self._installed: dict[str, bool] = {}
         self._origins: dict[str, str | None] = {}
+        self._asked: Counter[str] = Counter()
+        self._names: dict[str, frozenset[str]] = {}
 
-    def judge(self, use: _Use) -> _Wanted | str | None:
+    def judge(self, use: Use) -> _Wanted | str | None:
         """Return an input; else of what sort the file is, if it was read at all."""
         if use.relative is not None:
             return None if use.read is None else self._of_project(use, use.relative, use.read)
@@ -298,11 +169,7 @@ class _Judge:
             self._origins[directory] = place.elsewhere.origin(f"{directory}/")
         origin = self._origins[directory]
         if origin is not None and use.read_again is not None:
-            # Downloaded in this run, or before: it comes from outside.
-            is_lock = use.path.endswith((".lock", ".incomplete", ".tmp"))
-            return (
-                "settings" if is_lock else _Wanted(use.path, use.path, "", use.read_again, origin)
-            )
+            return _of_hub(use, use.read_again, origin)
         read = use.read
         if read is None:
             return None
@@ -318,57 +185,90 @@ class _Judge:
             return "own"
         return _Wanted(use.path, use.path, "", read, is_rewritten=use.written_by is not None)
 
-    def _of_project(self, use: _Use, path: str, read: Event) -> _Wanted | str | None:
+    def _of_project(self, use: Use, path: str, read: Event) -> _Wanted | str | None:
         place = self._place
-        parts = path.split("/")
-        if parts[0] == RECORD_DIRECTORY or path.endswith(".reenact-tmp"):
+        if path.startswith(f"{RECORD_DIRECTORY}/") or path.endswith(".reenact-tmp"):
             return None
-        if not _NOT_DATA.isdisjoint(parts[:-1]) or self._in_environment(path):
+        directory = path.rpartition("/")[0]
+        if directory and self._is_installed(directory):
             return "packages"
-        is_staged = place.run is not None and use.path.startswith(f"{place.run}/")
         at = f"{place.project}/{path}"
         source = place.sources.get(path)
         if source is not None:
             if suffix(path) in CODE:
                 return "source"
-            if is_staged:
+            if use.is_staged:
                 return _Wanted(path, at, self._root, read, known=source)
-        if is_staged:
+        if use.is_staged:
             # At its place was a link to the project's file, which no writing has changed.
-            return _Wanted(path, at, self._root, read) if os.path.lexists(at) else "own"
+            return _Wanted(path, at, self._root, read) if self._is_there(at) else "own"
         if self._is_own(at, read):
             return "own"
         return _Wanted(path, at, self._root, read, is_rewritten=use.written_by is not None)
 
+    def _is_there(self, path: str) -> bool:
+        """Tell whether something is at a path; of a directory that is asked often, by its list."""
+        directory, _, name = path.rpartition("/")
+        names = self._names.get(directory)
+        if names is not None:
+            return name in names
+        self._asked[directory] += 1
+        if self._asked[directory] > _LISTED_FROM:
+            try:
+                self._names[directory] = frozenset(os.listdir(directory))
+            except OSError:
+                pass
+        return os.path.lexists(path)
+
     def _is_own(self, path: str, read: Event) -> bool:
         """Tell whether a file has been made in this run by somebody whom nobody saw."""
-        is_seen = self._is_preloaded and not read.flags & _WRITES
+        is_seen = self._is_preloaded and not read.flags & WRITES
         if is_seen and self._place.run is not None:
             return False
-        since = (
-            read.time_ns if read.flags & _WRITES and read.stamp is None else self._place.began_ns
-        )
+        since = read.time_ns if read.flags & WRITES and read.stamp is None else self._place.began_ns
         try:
             made_ns = os.stat(path).st_mtime_ns if read.stamp is None else read.stamp.mtime_ns
         except OSError:
             return False
-        return made_ns >= since - _CLOCK_STEP_NS * (read.stamp is None)
+        return made_ns >= since - CLOCK_STEP_NS * (read.stamp is None)
 
-    def _in_environment(self, path: str) -> bool:
-        """Tell whether a file of the project is in a virtual environment."""
-        directory = path.rpartition("/")[0]
-        if directory not in self._environments:
-            is_one = bool(directory) and (
-                os.path.exists(f"{self._place.project}/{directory}/pyvenv.cfg")
-                or self._in_environment(directory)
+    def _is_installed(self, directory: str) -> bool:
+        """Tell whether a directory of the project is in an environment, or a cache."""
+        known = self._installed.get(directory)
+        if known is None:
+            above, _, name = directory.rpartition("/")
+            known = self._installed[directory] = (
+                name in _NOT_DATA
+                or os.path.exists(f"{self._place.project}/{directory}/pyvenv.cfg")
+                or bool(above and self._is_installed(above))
             )
-            self._environments[directory] = is_one
-        return self._environments[directory]
+        return known
+
+
+def _of_hub(use: Use, read: Event, origin: str) -> _Wanted | str:
+    """Judge a file in a hub's cache: downloaded in this run, or before, it comes from outside."""
+    if is_of_hub_itself(use.path):
+        return "settings"
+    if use.written_by is not None:
+        # What is downloaded is written once, and then read. A database is read and written.
+        try:
+            if _has_changed(read, os.stat(use.path)):
+                return "own"
+        except OSError:
+            return "own"
+    return _Wanted(use.path, use.path, "", read, origin)
 
 
 def _is_output_of_a_run(path: str) -> bool:
     parts = path.split("/")
     return len(parts) > 2 and parts[0] == "runs" and parts[2] != RECORD_DIRECTORY
+
+
+def _has_changed(read: Event, status: os.stat_result) -> bool:
+    """Tell whether a file is another one than it was when it was opened."""
+    if read.stamp is None:
+        return status.st_mtime_ns > read.time_ns + CLOCK_STEP_NS
+    return (status.st_size, status.st_mtime_ns) != read.stamp
 
 
 # --- their contents ---
@@ -403,16 +303,14 @@ class _Reader:
             by_path.setdefault(one.path, one)
         inside = sorted(path for path in by_path if not path.startswith("/"))
         outside = sorted(path for path in by_path if path.startswith("/"))
-        singles: list[str] = []
-        groups: dict[str, list[str]] = {}
-        high = _too_high(self._place)
-        _group("", inside, high, singles, groups)
-        _group("/", outside, high, singles, groups)
-        files = [self._one(by_path[path]) for path in singles]
-        files += [
-            self._many(directory, [by_path[path] for path in paths])
-            for directory, paths in groups.items()
-        ]
+        files = []
+        for paths, is_outside in ((inside, False), (outside, True)):
+            singles, groups = find_data_sets(paths, self._place, is_outside=is_outside)
+            files += [self._one(by_path[path]) for path in singles]
+            files += [
+                self._many(directory, [by_path[path] for path in below])
+                for directory, below in groups.items()
+            ]
         return sorted(files, key=lambda file: file.path)
 
     def _one(self, one: _Wanted) -> File:
@@ -474,21 +372,18 @@ class _Reader:
     def _read(self, one: _Wanted, *, remember: bool) -> _Content:
         if one.known is not None:
             return _Content(*one.known, mtime_ns=_mtime(one.at))
-        before = one.read.stamp
-        size, mtime_ns = before if before is not None else (None, None)
         try:
             status = os.stat(one.at)
         except OSError as error:
+            size, mtime_ns = one.read.stamp or (None, None)
             return _Content(None, size, mtime_ns, not one.is_rewritten, error.strerror)
         if not stat.S_ISREG(status.st_mode):
             return _Content(None, None, None, reason="not a file")
-        now = (status.st_size, status.st_mtime_ns)
-        if before is None:
-            is_changed = status.st_mtime_ns > one.read.time_ns + _CLOCK_STEP_NS
-        else:
-            is_changed = now != before
+        is_changed = _has_changed(one.read, status)
         if one.is_rewritten and is_changed:
+            size, mtime_ns = one.read.stamp or (None, None)
             return _Content(None, size, mtime_ns, reason="the run has written to it")
+        now = (status.st_size, status.st_mtime_ns)
         try:
             digest, is_read = self._digests.digest(one.at, status, remember=remember)
             after = os.stat(one.at) if is_read else status
@@ -504,62 +399,6 @@ def _mtime(path: str) -> int | None:
         return None
 
 
-def _too_high(place: Place) -> frozenset[str]:
-    """Return directories that hold so different things that they are no data set."""
-    found = {"", "/"}
-    for path in (place.project, place.store, place.elsewhere.home, *place.elsewhere.temporary):
-        at = path.rstrip("/")
-        while at and at not in found:
-            found.add(at)
-            at = os.path.dirname(at)
-    return frozenset(found | {directory.rstrip("/") for _, directory in place.elsewhere.hubs})
-
-
-def _group(
-    directory: str,
-    paths: list[str],
-    high: frozenset[str],
-    singles: list[str],
-    groups: dict[str, list[str]],
-) -> None:
-    """Sort files below a directory into data sets and single ones.
-
-    A data set is the highest directory below which more than MANY files were read; but where one
-    subdirectory of it holds nearly all of them, it is that one.
-
-    Args:
-        directory: empty for the project, "/" outside.
-        paths: of files below it, sorted.
-        high: directories that are none.
-        singles: takes the paths of single files.
-        groups: takes those of data sets, by directory.
-    """
-    if len(paths) <= MANY:
-        singles.extend(paths)
-        return
-    start = len(directory) + (directory not in ("", "/"))
-    children: dict[str, list[str]] = {}
-    direct = []
-    for path in paths:
-        name, slash, _ = path[start:].partition("/")
-        if slash:
-            children.setdefault(path[: start + len(name)], []).append(path)
-        else:
-            direct.append(path)
-    large = [child for child, below in children.items() if len(below) > MANY]
-    rest = len(paths) - sum(len(children[child]) for child in large)
-    is_high = directory in high or (directory.startswith("/") and directory.count("/") == 1)
-    if not is_high and not (len(large) == 1 and rest <= MANY):
-        groups[directory] = paths
-        return
-    if len(direct) > MANY:
-        groups[directory or "."] = direct
-    else:
-        singles.extend(direct)
-    for child, below in children.items():
-        _group(child, below, high, singles, groups)
-
-
 def _remarks_of_change(changed: list[str]) -> Iterable[Remark]:
     if changed:
         names = ", ".join(f"`{path_to_text(path)}`" for path in changed[:3])
@@ -568,93 +407,3 @@ def _remarks_of_change(changed: list[str]) -> Iterable[Remark]:
             code="input-changed",
             message=f"changed after it was opened, what the run read is not known: {names}{more}",
         )
-
-
-# --- outside ---
-
-
-def _is_outside(use: _Use, place: Place) -> bool:
-    if use.relative is not None:
-        # What a run writes into the project itself, past the links of its own directory.
-        is_staged = place.run is not None and use.path.startswith(f"{place.run}/")
-        parts = use.relative.split("/")
-        return place.run is not None and not is_staged and CACHES.isdisjoint(parts[:-1])
-    return not (
-        use.path.startswith(spellings(place.store))
-        or place.elsewhere.what(use.path) is not None
-        or place.elsewhere.origin(use.path) is not None
-        or place.elsewhere.is_temporary(use.path)
-    )
-
-
-def _outputs(uses: list[_Use], place: Place, digests: Digests) -> list[File]:
-    found: list[File] = []
-    for use in uses[:MOST_OUTSIDE]:
-        try:
-            status = os.stat(use.path)
-            if not stat.S_ISREG(status.st_mode) or not _is_written(use, status, place):
-                continue
-            digest, _ = digests.digest(use.path, status)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            found.append(File(path=path_to_text(use.path), reason=error.strerror))
-            continue
-        found.append(
-            File(
-                path=path_to_text(use.path),
-                size_bytes=status.st_size,
-                digest=digest,
-                process=use.written_by,
-            )
-        )
-    return sorted(found, key=lambda file: file.path)
-
-
-def _is_written(use: _Use, status: os.stat_result, place: Place) -> bool:
-    """Tell whether a file that was opened for writing has been written."""
-    if status.st_ctime_ns < place.began_ns - _CLOCK_STEP_NS:
-        return False
-    before = use.wrote.stamp if use.wrote is not None else None
-    if before is None or before.size == 0:
-        return True
-    return (status.st_size, status.st_mtime_ns) != before
-
-
-# --- network and processes ---
-
-
-def _contacted(contacts: list[str]) -> tuple[str, ...]:
-    here = os.uname().nodename
-    urls = {text for text in contacts if "://" in text}
-    known = {url.partition("://")[2].partition("/")[0].partition(":")[0] for url in urls}
-    hosts = set()
-    for text in contacts:
-        host = text.rpartition(":")[0] if ":" in text else text
-        if "://" not in text and host not in known and host not in (here, "localhost", ""):
-            hosts.add(text)
-    return tuple(sorted(urls | hosts)[:MOST_CONTACTS])
-
-
-def _unseen(log: Log, hellos: Iterable[Mapping[str, object]]) -> tuple[Process, ...]:
-    greeted = {hello.get("pid") for hello in hellos}
-    found = []
-    for event in log.events:
-        name = event.path.rpartition("/")[2]
-        if event.kind == "process" and name.startswith("python") and event.pid not in greeted:
-            greeted.add(event.pid)
-            found.append(
-                Process(
-                    pid=event.pid,
-                    parent_pid=event.flags,
-                    started_ns=event.time_ns,
-                    kind="unseen",
-                    executable=path_to_text(event.path),
-                )
-            )
-    return tuple(found[:100])
-
-
-def sources_of(files: Iterable[tuple[str, int, int, Digest]]) -> dict[str, tuple[Digest, int]]:
-    """Return the `sources` of a Place from the files of a `SourceTree`."""
-    return {text_to_path(path): (digest, size) for path, _, size, digest in files}

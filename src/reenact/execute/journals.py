@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from itertools import repeat
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from reenact.execute.testimony import RESERVE_FILE
 from reenact.model.metrics import Point
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ MANY_POINTS = 1 << 15
 """With so many points from one `poll` there may be more: it returns twice as many at most."""
 
 _RECORD = Struct("<qqdII")
+_LOSS = Struct("<qq")
 _MARKER = int.from_bytes(b"rnt1", "little")
 _HEADER = int.from_bytes(b"rntj", "little")
 _FIRST_RECORDS = 128
@@ -39,6 +42,11 @@ class Reported(NamedTuple):
 
     source: str
     points: list[Point]
+
+    @property
+    def stays(self) -> bool:
+        """Until the end of the run it is in its journal."""
+        return True
 
 
 class Event(NamedTuple):
@@ -65,6 +73,8 @@ class JournalTail:
     def __init__(self, record_directory: str) -> None:
         self.events: list[Event] = []
         self._directory = f"{record_directory}/{PROBE_DIRECTORY}"
+        self._reserve = f"{record_directory}/{RESERVE_FILE}"
+        self._reserved: Counter[int] = Counter()
         self._journals: dict[str, _Journal] = {}
         # Those of processes that have ended are not looked at again before the end.
         self._active: list[_Journal] = []
@@ -72,7 +82,10 @@ class JournalTail:
     @property
     def lost(self) -> int:
         """How many points found no room."""
-        return sum(journal.lost for journal in self._journals.values())
+        told = Counter[int]()
+        for key, journal in self._journals.items():
+            told[int(key.partition("-")[0])] += journal.lost
+        return sum((told | self._reserved).values())
 
     def poll(self) -> list[Reported]:
         """Return points that have come, some `MANY_POINTS` at most: it takes 0.05 s or less."""
@@ -99,6 +112,18 @@ class JournalTail:
         self._find_new()
         for journal in self._journals.values():
             yield from journal.read_rest(self.events)
+        self._read_reserve()
+
+    def _read_reserve(self) -> None:
+        """Read what was lost by processes that had no room for a journal: process, count."""
+        try:
+            with open(self._reserve, "rb") as file:
+                data = file.read()
+        except OSError:
+            return
+        for pid, count in _LOSS.iter_unpack(data[: len(data) - len(data) % _LOSS.size]):
+            if pid > 0 and count > 0:
+                self._reserved[pid] = count
 
     def _find_new(self) -> None:
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ _FIRST_ROOM = 1 << 18
 _LONGEST = 1 << 16
 _KINDS = {ord("o"): "open", ord("m"): "move", ord("p"): "process"}
 _CONTACTS = {ord("h"), ord("c")}
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 _SERVICES = {"http": "80", "https": "443", "": ""}
 
 
@@ -131,6 +133,8 @@ def remove_log(record_directory: str) -> None:
 def _read_records(data: bytes, used: int, events: list[Event], contacts: dict[str, None]) -> None:
     at = _HEADER.size
     head = _RECORD.size
+    # Many names are relative to few directories.
+    bases: dict[bytes, str] = {}
     while at + head <= used:
         done, pid, kind, base_bytes, flags, name_bytes, time_ns, size, mtime_ns, _ = (
             _RECORD.unpack_from(data, at)
@@ -141,8 +145,12 @@ def _read_records(data: bytes, used: int, events: list[Event], contacts: dict[st
             # Its writer was killed: the next record begins at one of the next multiples of 8.
             at += 8
             continue
-        base = os.fsdecode(data[at + head : at + head + base_bytes])
-        name = os.fsdecode(data[at + head + base_bytes : end])
+        start = at + head + base_bytes
+        directory = data[at + head : start]
+        base = bases.get(directory)
+        if base is None:
+            base = bases[directory] = os.fsdecode(directory)
+        name = data[start:end].decode(_ENCODING, _ERRORS)
         at += length
         if kind in _CONTACTS:
             host, _, service = name.partition("\n")
@@ -156,7 +164,7 @@ def _read_records(data: bytes, used: int, events: list[Event], contacts: dict[st
             events.append(Event("move", pid, time_ns, old, old, target=new))
         elif kind in _KINDS:
             path = f"{base}/{name}" if base else name
-            if "/." in path or "//" in path:
+            if "/./" in path or "/../" in path or "//" in path or path.endswith(("/.", "/..")):
                 path = os.path.normpath(path)
             stamp = Stamp(size, mtime_ns) if size >= 0 else None
             events.append(Event(_KINDS[kind], pid, time_ns, name, path, flags, stamp))

@@ -7,8 +7,9 @@ import stat
 from collections.abc import Iterable
 
 from reenact.execute.uses import CLOCK_STEP_NS, Place, Use, spellings
-from reenact.model.paths import path_to_text
+from reenact.model.paths import path_to_text, printable
 from reenact.model.run import File
+from reenact.model.secrets import redact_text
 from reenact.snapshot.rules import CACHES
 from reenact.store.digests import Digests
 
@@ -59,7 +60,7 @@ def describe_contacts(contacts: Iterable[str]) -> tuple[str, ...]:
         host = text.rpartition(":")[0] if ":" in text else text
         if "://" not in text and host not in known and host not in (here, "localhost", ""):
             hosts.add(text)
-    return tuple(sorted(urls | hosts)[:MOST_CONTACTS])
+    return tuple(redact_text(printable(text)) for text in sorted(urls | hosts)[:MOST_CONTACTS])
 
 
 def _is_outside(use: Use, place: Place, store: tuple[str, ...]) -> bool:

@@ -28,7 +28,6 @@ _PATIENCE_S = 10.0
 _TRY_AGAIN_S = 3600.0
 """What failed once is tried again after that time: somebody may have installed what was missing."""
 _NAME = "reenact.so"
-_APART = '{ "$@"; echo "status $?" >&2; } &'
 _32_BIT = {"lib/x86_64-linux-gnu": "lib/i386-linux-gnu", "lib64": "lib", "lib": "lib32"}
 """What `$LIB` is for programs of 32 bits, by what it is for those of 64."""
 
@@ -78,7 +77,7 @@ def find_preload(caches: Sequence[str], env: Mapping[str, str]) -> Preload:
             reason = f"the loader cannot read the name of `{cache}`"
             continue
         directory = f"{cache}/{name}"
-        if os.path.isdir(directory):
+        if _is_made(directory):
             return Preload(f"{directory}/$LIB/{_NAME}")
         failed = f"{directory}.failed"
         try:
@@ -94,6 +93,16 @@ def find_preload(caches: Sequence[str], env: Mapping[str, str]) -> Preload:
             continue
         return made
     return Preload(None, reason)
+
+
+def _places() -> tuple[str, ...]:
+    """Return what `$LIB` may be."""
+    return f"lib/{os.uname().machine}-linux-gnu", "lib64", "lib"
+
+
+def _is_made(directory: str) -> bool:
+    # What is not there when it is named makes the loader complain in every process.
+    return any(os.path.exists(f"{directory}/{at}/{_NAME}") for at in _places())
 
 
 def _make(directory: str, env: Mapping[str, str]) -> Preload:
@@ -116,9 +125,10 @@ def _make(directory: str, env: Mapping[str, str]) -> Preload:
         try:
             os.rename(beside, directory)
         except OSError:
-            # Another run has made it at the same time.
-            if not os.path.isdir(directory):
-                raise
+            # Another run has made it at the same time, or somebody has taken the library away.
+            if not _is_made(directory):
+                shutil.rmtree(directory, ignore_errors=True)
+                os.rename(beside, directory)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return Preload(f"{directory}/$LIB/{_NAME}")
@@ -140,8 +150,7 @@ def _put_in_place(compiler: str, directory: str, env: Mapping[str, str]) -> str 
     """Find out what `$LIB` is here, and that the library works; return what went wrong."""
     import shutil
 
-    multiarch = f"lib/{os.uname().machine}-linux-gnu"
-    for at in (multiarch, "lib64", "lib"):
+    for at in _places():
         os.makedirs(f"{directory}/{at}")
         shutil.copy(f"{directory}/{_NAME}", f"{directory}/{at}/{_NAME}")
         problem = _try_out(directory, env)
@@ -187,17 +196,13 @@ def _make_empty(compiler: str, directory: str, env: Mapping[str, str]) -> None:
 
 
 def _run(words: list[str], env: Mapping[str, str]) -> _Done | None:
-    """Run a program without being its parent; None where it takes too long.
-
-    What the children of a supervisor use counts as used by its run.
-    """
+    """Run a program; None where it takes too long."""
     import subprocess
 
     quiet = {name: value for name, value in env.items() if not name.startswith("LC_")}
     try:
-        # The shell ends at once; the program keeps the pipe open until it has ended, too.
         done = subprocess.run(
-            ["/bin/sh", "-c", _APART, "sh", *words],
+            words,
             env={**quiet, "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -207,5 +212,4 @@ def _run(words: list[str], env: Mapping[str, str]) -> _Done | None:
         )
     except subprocess.TimeoutExpired:
         return None
-    text, _, status = done.stderr.decode("utf-8", "replace").rpartition("status ")
-    return _Done(int(status) if status.strip().isdigit() else 1, text.strip())
+    return _Done(done.returncode, done.stderr.decode("utf-8", "replace").strip())

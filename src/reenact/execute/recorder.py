@@ -49,6 +49,10 @@ class Batch(Protocol):
     def points(self) -> list[Point]:
         """What came, in order."""
 
+    @property
+    def stays(self) -> bool:
+        """Whether it can be had again, after the end of the run, in the run's `.reenact/`."""
+
 
 class PointSource(Protocol):
     """Something beside the output that reports points while the run lasts."""
@@ -93,6 +97,7 @@ class Recorder:
         self._lost_points = 0
         self._failures: list[str] = []
         self._lost_reason: str | None = None
+        self._waiting: dict[str, int] = {}
 
     def watch_process(self, pid: int) -> None:
         """Sample what the process tree of `pid` uses from now on."""
@@ -148,6 +153,11 @@ class Recorder:
         return self.summarizer.summaries()
 
     @property
+    def waiting(self) -> int:
+        """How many points found no room in the metrics, and are still where they were reported."""
+        return sum(self._waiting.values())
+
+    @property
     def usage(self) -> Usage | None:
         """What the samples say the process tree used at most."""
         return self._sampler.usage() if self._sampler is not None else None
@@ -172,7 +182,12 @@ class Recorder:
         if self._file.rejected:
             count = self._file.rejected_count
             first = self._file.rejected[0]
-            message = f"{count} lines of $REENACT_METRICS are no metric, the first: {first!r}"
+            which = (
+                "1 line of $REENACT_METRICS is"
+                if count == 1
+                else f"{count} lines of $REENACT_METRICS are"
+            )
+            message = f"{which} no metric, the first: {first!r}"
             warnings.append(Remark(code="metric-line", message=message))
         if self._sampler is not None and self._sampler.gpu_failure:
             message = f"the GPUs could not be sampled: {self._sampler.gpu_failure}"
@@ -203,7 +218,7 @@ class Recorder:
             nonlocal count
             for batch in read():
                 count += len(batch.points)
-                self._keep(batch.points, batch.source)
+                self._keep(batch.points, batch.source, stays=batch.stays)
 
         self._ask("metrics", keep)
         return count
@@ -219,10 +234,16 @@ class Recorder:
             return
         self._keep(points, SOURCE_FILE)
 
-    def _keep(self, points: list[Point], source: str) -> None:
+    def _keep(self, points: list[Point], source: str, *, stays: bool = False) -> None:
+        """Store points; those that stay where they came from wait there if there is no room."""
         if not points:
             return
         self.summarizer.add_all(points, kind_of(source))
+        if source in self._waiting:
+            # What is stored of a source is its beginning, so that the rest can be found again.
+            self._waiting[source] += len(points)
+            return
+        lost_before = self._points.lost
         try:
             self._points.append(points, source)
         except OSError as error:
@@ -230,3 +251,6 @@ class Recorder:
         except ValueError as error:
             self._lost_points += len(points)
             self._lost_reason = str(error)
+        if stays and self._points.lost > lost_before:
+            self._waiting[source] = self._points.lost - lost_before
+            self._points.lost = lost_before

@@ -8,13 +8,15 @@ Covered: the whole process group is stopped, politely first; output keeps its or
 child's exit status is exact. A reader that goes away (`| head`) is felt by the child as it would be
 without us.
 Not covered: a grandchild that moves itself to another session outlives its run. The order between
-the two streams is that in which their bytes reached us.
+the two streams is that in which their bytes reached us. Other descriptors that we inherited and
+hand on stay open in us, too: their other end feels no end of them before ours.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -77,6 +79,7 @@ class Command(NamedTuple):
         forwards: output goes on to our own standard output and error.
         has_input: the child shares our standard input; otherwise it reads nothing.
         time_limit_s: stop it after that many seconds.
+        descriptors: file descriptors beside the standard ones that the child shares with us.
     """
 
     words: Sequence[str]
@@ -85,6 +88,7 @@ class Command(NamedTuple):
     forwards: bool = True
     has_input: bool = True
     time_limit_s: float | None = None
+    descriptors: tuple[int, ...] = ()
 
 
 class Child:
@@ -92,12 +96,20 @@ class Child:
 
     From before the start until then the signals that ask this process to end are kept for `watch`,
     which hands them on.
+
+    Attributes:
+        used: what the process used, and those of its descendants that were waited for; None before
+            its end, and where the system did not tell.
+        memory_before: our own peak when it was started, as `getrusage` counts: the system takes it
+            for the child's, which began as a copy of us. What is not larger says nothing of it.
     """
 
     def __init__(self, command: Command) -> None:
         self.command = command
         self.started_ns = 0
         self.ended_ns = 0
+        self.used: resource.struct_rusage | None = None
+        self.memory_before = 0
         self._requested: str | None = None
         self._streams: dict[int, Stream] = {}
         self._keyboard: Keyboard | None = None
@@ -176,6 +188,7 @@ class Child:
                 # terminal with those that our output goes to, such as `less`.
                 child_input = subprocess.DEVNULL
             slave = terminal.slave if terminal is not None and is_controlling else None
+            self.memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             self.started_ns = time.time_ns()
             return subprocess.Popen(
                 command.words,
@@ -184,6 +197,7 @@ class Child:
                 stdin=child_input,
                 stdout=out,
                 stderr=err,
+                pass_fds=command.descriptors,
                 start_new_session=True,
                 # Costs a slower fork, so only where there is a terminal to take.
                 preexec_fn=None  # noqa: PLW1509  # it makes one system call, whatever threads run
@@ -248,7 +262,7 @@ class Child:
                 elif descriptor == 0 and not self._pass_keys():
                     # The next tick tries again.
                     poll.unregister(0)
-            if not has_ended and self._process.poll() is not None:
+            if not has_ended and self._has_ended():
                 has_ended = True
                 self.ended_ns = time.time_ns()
                 give_up_at = time.monotonic() + _GRACE_S
@@ -277,6 +291,19 @@ class Child:
                 next_tick = time.monotonic() + _TICK_S
             if read_something and not has_ended:
                 time.sleep(_GATHER_S)
+
+    def _has_ended(self) -> bool:
+        """Take note of the end of the process, and of what it used."""
+        try:
+            pid, status, used = os.wait4(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            # Whoever started us has the system wait for our children.
+            return self._process.poll() is not None
+        if pid == 0:
+            return False
+        self.used = used
+        self._process.returncode = os.waitstatus_to_exitcode(status)
+        return True
 
     def _follow(
         self, poll: select.poll, stream: Stream, flow: Flow, blocked: dict[int, Stream]
@@ -462,6 +489,22 @@ class Child:
             if stream.is_terminal and stream.forward is not None:
                 copy_size(stream.forward, stream.descriptor)
         self._send(signal.SIGWINCH)
+
+
+def inherited_descriptors() -> tuple[int, ...]:
+    """Return the descriptors beside the standard ones that whoever started us meant for us to use.
+
+    What Python opens itself is not inheritable, so this holds as long as no other library has
+    opened anything: ask at the beginning.
+    """
+    found = []
+    for name in os.listdir("/dev/fd"):
+        try:
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+        except OSError:
+            continue  # That which read the directory.
+    return tuple(sorted(found))
 
 
 def _cannot_start(command: Command, error: Exception) -> CannotRun:

@@ -22,7 +22,10 @@ METRICS_FILE = "metrics.lines"
 """The file in `.reenact/` that `$REENACT_METRICS` names."""
 PROCESSES_FILE = "processes"
 RESERVE_FILE = "reserve"
-"""It only takes up the room that the last version of the record will need."""
+"""It only takes up the room that the last version of the record will need; processes that have no
+room to say how many points they lost write that into it."""
+POINTS_WAITING = "points-waiting"
+"""Code of the warning that points of a run's journals found no room in its metrics."""
 MANY_PROCESSES = 200
 """More than these are not listed one by one in a record."""
 
@@ -107,22 +110,25 @@ def describe_output(directory: str, path: str, *, absolute: bool = False) -> Fil
     return File(path=text, size_bytes=size, digest=digest)
 
 
-def usage_of_children(sampled: Usage | None, before: resource.struct_rusage) -> Usage:
-    """Return what the processes used that have ended since `before`, joined with samples of them.
+def usage_of(
+    sampled: Usage | None, used: resource.struct_rusage | None, memory_before: int
+) -> Usage:
+    """Return what a run's processes used: what the system counted, joined with samples of them.
 
     Args:
         sampled: what the sampler saw while they ran.
-        before: the system's count before they started.
+        used: what the system counted by their end.
+        memory_before: a peak of memory, in its units, that was no more than copied from us.
     """
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    # The peak is that of all children so far, the largest of which may have been an earlier one.
-    peak = after.ru_maxrss if after.ru_maxrss > before.ru_maxrss else 0
-    peak = peak if sys.platform == "darwin" else peak * 1024
     usage = sampled or Usage()
+    if used is None:
+        return usage
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = used.ru_maxrss * unit if used.ru_maxrss > memory_before else 0
     return msgspec.structs.replace(
         usage,
-        cpu_user_s=round(after.ru_utime - before.ru_utime, 6),
-        cpu_system_s=round(after.ru_stime - before.ru_stime, 6),
+        cpu_user_s=round(used.ru_utime, 6),
+        cpu_system_s=round(used.ru_stime, 6),
         max_memory_bytes=max(usage.max_memory_bytes or 0, peak) or None,
     )
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from reenact.execute.journals import Event
+from reenact.execute.uses import spellings
 from reenact.model.paths import path_to_text, printable
 from reenact.model.record import flag_from_json
 from reenact.model.run import Capture, Dataset, Failure, File, Model, Remark
@@ -18,6 +19,9 @@ MOST_PARAMS = 10_000
 """A record holds so many params; a remark says how many more there were."""
 MOST_MODELS = 1_000
 MOST_REMARKS = 50
+_DEEPEST = 50
+"""The probe nests less deeply."""
+_INT64 = range(-(1 << 63), 1 << 63)
 
 _Value = TypeVar("_Value")
 
@@ -26,7 +30,7 @@ class Told(NamedTuple):
     """What processes told of a run beside points; the fields are those of `Run`.
 
     Attributes:
-        roles: absolute path of an output -> its role and title.
+        roles: path of an output, as the record spells it -> its role and title.
         failure: the error that ended a notebook.
         runtime: what the process that had loaded the most said at its end; see `Runtime`.
     """
@@ -50,6 +54,7 @@ def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] 
         secrets: texts that must not stand in a record.
     """
     secrets = tuple(secrets)
+    inside = spellings(run_directory)
     params: dict[str, Any] = {}
     models: dict[str, Model] = {}
     datasets: dict[tuple[str, str, str | None], Dataset] = {}
@@ -60,7 +65,7 @@ def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] 
     left_out = 0
     runtime: dict[str, Any] | None = None
     for event in events:
-        fields = event.fields
+        fields = _storable(event)
         if event.kind == "params":
             for name, value in _params(fields):
                 if name not in params and len(params) >= MOST_PARAMS:
@@ -75,18 +80,18 @@ def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] 
             if len(datasets) < MOST_MODELS:
                 datasets[dataset.name, dataset.role, dataset.model] = dataset
         elif event.kind == "framework" and isinstance(fields.get("name"), str):
-            _note_capture(captures, fields)
+            _note_capture(captures, fields, secrets)
         elif event.kind == "output" and isinstance(fields.get("path"), str):
             title = fields.get("title")
             title = _clean(title, secrets) if isinstance(title, str) else None
-            roles[fields["path"]] = (str(fields.get("role")), title)
+            roles[_spelled(fields["path"], inside)] = (str(fields.get("role")), title)
         elif event.kind == "exception":
             failure = _read(fields, Failure) or failure
         elif event.kind == "runtime":
             if runtime is None or _count_libraries(fields) > _count_libraries(runtime):
                 runtime = fields
         elif event.kind in ("failure", "remark"):
-            remark = _remark(event, secrets)
+            remark = _remark(event.kind, fields, secrets)
             if len(remarks) < MOST_REMARKS:
                 remarks.setdefault((remark.code, remark.message), remark)
     if left_out:
@@ -94,7 +99,7 @@ def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] 
         remarks["params", ""] = Remark(code="params", message=message)
     return Told(
         params,
-        tuple(_inside(model, run_directory, secrets) for model in models.values()),
+        tuple(_inside(model, inside, secrets) for model in models.values()),
         tuple(datasets.values()),
         tuple(captures[name] for name in sorted(captures)),
         roles,
@@ -105,19 +110,47 @@ def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] 
 
 
 def with_roles(
-    outputs: Iterable[File], directory: str, roles: dict[str, tuple[str, str | None]]
+    outputs: Iterable[File], roles: dict[str, tuple[str, str | None]]
 ) -> tuple[File, ...]:
-    """Give outputs in `directory` the roles that the run's processes named for them."""
-    by_text = {
-        path_to_text(os.path.relpath(path, directory)): role for path, role in roles.items()
-    } | {path_to_text(path): role for path, role in roles.items()}
+    """Give outputs the roles that the run's processes named for them."""
     named = []
     for file in outputs:
-        if file.path in by_text:
-            role, title = by_text[file.path]
+        if file.path in roles:
+            role, title = roles[file.path]
             file = msgspec.structs.replace(file, role=role, title=title)
         named.append(file)
     return tuple(named)
+
+
+def _spelled(path: str, inside: tuple[str, ...]) -> str:
+    """Return a path as the record spells it: relative to the run directory, if it is in there."""
+    path = os.path.normpath(path)
+    for directory in inside:
+        if path.startswith(directory):
+            return path_to_text(path[len(directory) :])
+    return path_to_text(path)
+
+
+def _storable(event: Event) -> dict[str, Any]:
+    """Return an event's fields as a record can hold them; a path is spelled as paths are, later."""
+    return {
+        name: value if name == "path" and isinstance(value, str) else _plain(value, 0)
+        for name, value in event.fields.items()
+    }
+
+
+def _plain(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value not in _INT64:
+        return str(value)
+    if isinstance(value, dict | list) and depth >= _DEEPEST:
+        return "..."
+    if isinstance(value, dict):
+        return {printable(name): _plain(inner, depth + 1) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner, depth + 1) for inner in value]
+    return value
 
 
 def _params(fields: dict[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -170,17 +203,17 @@ def _merge(former: Model, later: Model) -> Model:
     return msgspec.structs.replace(former, **news)
 
 
-def _inside(model: Model, run_directory: str, secrets: tuple[str, ...]) -> Model:
+def _inside(model: Model, inside: tuple[str, ...], secrets: tuple[str, ...]) -> Model:
     if model.summary is not None:
         model = msgspec.structs.replace(model, summary=_clean(model.summary, secrets))
     if model.path is None:
         return model
-    path = os.path.relpath(model.path, run_directory)
-    text = path_to_text(model.path if path.startswith("..") else path)
-    return msgspec.structs.replace(model, path=text)
+    return msgspec.structs.replace(model, path=_spelled(model.path, inside))
 
 
-def _note_capture(captures: dict[str, Capture], fields: dict[str, Any]) -> None:
+def _note_capture(
+    captures: dict[str, Capture], fields: dict[str, Any], secrets: tuple[str, ...]
+) -> None:
     name = fields["name"]
     version = fields.get("version")
     detail = fields.get("detail")
@@ -188,7 +221,7 @@ def _note_capture(captures: dict[str, Capture], fields: dict[str, Any]) -> None:
         framework=name,
         version=None if version is None else str(version),
         is_captured=fields.get("state") == "captured",
-        detail=None if detail is None else printable(redact_text(str(detail))),
+        detail=None if detail is None else _clean(str(detail), secrets),
     )
     former = captures.get(name)
     if former is None or former.is_captured:
@@ -203,9 +236,8 @@ def _count_libraries(fields: dict[str, Any]) -> int:
     return len(libraries) if isinstance(libraries, list) else 0
 
 
-def _remark(event: Event, secrets: tuple[str, ...]) -> Remark:
-    fields = event.fields
-    if event.kind == "remark":
+def _remark(kind: str, fields: dict[str, Any], secrets: tuple[str, ...]) -> Remark:
+    if kind == "remark":
         code, message = str(fields.get("code")), str(fields.get("message"))
     else:
         code = "capture"

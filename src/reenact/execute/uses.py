@@ -112,20 +112,17 @@ def _finder(known: dict[str, Use], place: Place) -> Callable[[str], Use]:
         use = known.get(path)
         if use is not None:
             return use
+        use = Use(path, None)
         for start, root in roots:
             if path.startswith(start):
+                if root is not None:
+                    relative = path[len(start) :]
+                    if "__pycache__/" in relative:
+                        relative = _module_of(relative)
+                    name = f"{root}/{relative}"
+                    use = known.get(name) or Use(name, relative, is_staged=root == place.run)
+                    known[name] = use
                 break
-        else:
-            root = None
-        if root is None:
-            use = Use(path, None)
-        else:
-            relative = path[len(start) :]
-            if "__pycache__/" in relative:
-                relative = _module_of(relative)
-            name = f"{root}/{relative}"
-            use = known.get(name) or Use(name, relative, is_staged=root == place.run)
-            known[name] = use
         known[path] = use
         return use
 

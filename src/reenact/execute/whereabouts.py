@@ -18,6 +18,8 @@ SYSTEM = (
 )  # fmt: skip
 """What is installed, or made up by the system."""
 
+_REENACT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
 _PACKAGES = re.compile(
     r"/(site-packages|dist-packages|node_modules|__pycache__|conda-meta)/"
     r"|/lib/python\d[.\d]*/|/R/[^/]*-library/|/\.(julia|m2|cargo|rustup|pyenv|nvm|conda|venv)/"
@@ -61,11 +63,20 @@ _HUBS = (
 )  # fmt: skip
 
 
+_OF_HUBS = frozenset("token stored_tokens trusted_list CACHEDIR.TAG version.txt".split())
+_OF_HUBS_ENDINGS = (".lock", ".incomplete", ".tmp", ".partial", "-wal", "-shm", "-journal")
+
+
+def is_of_hub_itself(path: str) -> bool:
+    """Tell whether a file in a hub's cache is no data: a lock, a half download, who is logged in."""
+    return path.endswith(_OF_HUBS_ENDINGS) or path.rpartition("/")[2] in _OF_HUBS
+
+
 class Whereabouts(NamedTuple):
     """The directories of one run, each with a slash at its end.
 
     Attributes:
-        own: of interpreters.
+        own: of interpreters, and of Reenact: the probe is in every process.
         modules: where interpreters look for modules; what is no code in them may be data.
         hubs: origin and directory of caches in which data is kept that came from a network.
         settings: of programs, and their caches, where variables name them.
@@ -117,7 +128,7 @@ def whereabouts(
         project: its project's root: an interpreter's directory that holds it is not left out.
     """
     home = env.get("HOME") or os.path.expanduser("~")
-    own: set[str] = set()
+    own = {_REENACT}
     modules: set[str] = set()
     for hello in hellos:
         own.update(str(hello[name]) for name in ("prefix", "base_prefix") if hello.get(name))

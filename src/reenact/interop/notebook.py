@@ -102,7 +102,8 @@ class _Execution:
         self.target = executed_name(self.path)
         self.directory = os.environ.get("REENACT_STAGE") or os.path.dirname(self.path)
         self.numbers = {cell.position: cell.number for cell in self.read.cells}
-        self.env = dict(os.environ)
+        # What cells show becomes files here, and not in the kernel as well.
+        self.env = {**os.environ, "REENACT_NOTEBOOK": "1"}
         self.sockets: str | None = None
         self.journal: Any = None
         if "REENACT_RECORD_DIR" in self.env:

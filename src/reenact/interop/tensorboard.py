@@ -153,6 +153,11 @@ class Events(NamedTuple):
         """What `metrics.names` calls it."""
         return f"events:{self.path}"
 
+    @property
+    def stays(self) -> bool:
+        """An event file is an output of the run, which it may change."""
+        return False
+
 
 class EventDirectoryTail:
     """Return the points that were added to any event file below a run directory.

@@ -31,19 +31,21 @@ _CPUS = "/sys/devices/system/cpu"
 class Watch:
     """Compares the machine before a run with the machine after it. Build it before the start."""
 
-    def __init__(self, gpus: str | None = None) -> None:
+    def __init__(self, gpus: str | None = None, *, asks_driver: bool = True) -> None:
         """Take the first look.
 
         Args:
             gpus: value of CUDA_VISIBLE_DEVICES that the run will have; noise of others does not
                 count.
+            asks_driver: what the GPUs do is asked, too: a process loads the driver's library for
+                that.
         """
         self._visible = gpus
         self._born = time.monotonic()
         self._before = look()
         self._gpus: tuple[GpuState, ...] = ()
         self._asking: threading.Thread | None = None
-        if find_nvidia() is not None:
+        if asks_driver and find_nvidia() is not None:
             self._asking = threading.Thread(target=self._ask_gpus, daemon=True)
             self._asking.start()
         self._times = _cpu_times()

@@ -41,7 +41,7 @@ from reenact.model.environment import (
 from reenact.model.identity import Digest, new_run_id
 from reenact.model.metrics import Point, summarize
 from reenact.model.record import to_json
-from reenact.model.run import Exit, File, Operation, OperationKind, Run, Source, Vcs
+from reenact.model.run import Dataset, Exit, File, Operation, OperationKind, Run, Source, Vcs
 from reenact.model.secrets import REDACTED
 from reenact.snapshot.tree import SourceTree
 from reenact.store.blobs import digest_bytes
@@ -458,6 +458,35 @@ def test_files_are_compared_by_content(world: World) -> None:
     assert found.inputs is not None
     assert found.inputs.remarks == ("`unread` was not read (EACCES): not compared",)
     assert not found.inputs.is_complete
+
+
+def test_data_in_memory_is_an_input(world: World) -> None:
+    def data(name: str, digest: str | None, *shape: int, size: int | None = None) -> Dataset:
+        return Dataset(
+            name=name,
+            role="train",
+            model="Ridge",
+            shape=shape,
+            dtype="float64",
+            size_bytes=size,
+            digest=digest,
+        )
+
+    same = (data("huge", None, 99, size=1 << 30), data("loader", None, 99), data("y", "c" * 32))
+    a = world.run(datasets=(data("X", "a" * 32, 9, 2), *same))
+    b = world.run(datasets=(data("X", "b" * 32, 9, 2), *same))
+
+    found = world.diff(a, b, "inputs").inputs
+
+    assert found is not None
+    (change,) = found.changes
+    assert (change.group, change.name, change.kind) == ("in memory", "Ridge train X", "changed")
+    assert change.a == {"shape": [9, 2], "dtype": "float64", "digest": "a" * 32}
+    assert found.remarks == (
+        "`Ridge train huge` was too large to digest: whether it differs is not known",
+        "`Ridge train loader` has no digest: whether it differs is not known",
+    )
+    assert not found.is_complete
 
 
 def test_a_file_that_was_not_read_but_has_another_size_differs(world: World) -> None:

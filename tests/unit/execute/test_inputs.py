@@ -13,16 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reenact.execute.inputs import (
-    MANY,
-    Found,
-    Place,
-    look_at_files,
-    read_data_set,
-    sources_of,
-)
+from reenact.execute.data_sets import MANY, read_data_set
+from reenact.execute.inputs import Found, look_at_files
 from reenact.execute.opened import Event, Log, Stamp, create_log, read_log, remove_log
 from reenact.execute.preload import SOURCE, find_preload
+from reenact.execute.uses import Place, sources_of
 from reenact.execute.whereabouts import whereabouts
 from reenact.model.identity import Digest
 from reenact.store.blobs import Blobs, digest_file
@@ -363,6 +358,17 @@ def test_the_library_is_made_once_and_leaves_nothing_half_made(tmp_path: Path) -
     )
     assert library.exists()
     assert done.stderr == b""
+
+
+@linux_only
+def test_a_library_that_was_taken_away_is_made_again(tmp_path: Path) -> None:
+    first = find_preload([str(tmp_path)], os.environ)
+    next(tmp_path.glob("preload-*/lib*/**/reenact.so")).unlink()
+
+    again = find_preload([str(tmp_path)], os.environ)
+
+    assert again == first
+    assert next(tmp_path.glob("preload-*/lib*/**/reenact.so")).exists()
 
 
 @linux_only

@@ -153,8 +153,18 @@ class TestFile:
         recorder.finish()
 
         assert codes(recorder) == ["metric-line"]
-        assert "'this is no metric'" in recorder.warnings[0].message
+        message = "lines of $REENACT_METRICS are no metric, the first: 'this is no metric'"
+        assert recorder.warnings[0].message == f"2 {message}"
         assert points(tmp_path) == [("good", 0, 1.0)]
+
+    def test_a_single_line_that_is_no_metric_is_said_to_be_one(self, tmp_path: Path) -> None:
+        recorder = begin(tmp_path)
+        (tmp_path / METRICS_FILE).write_text("good 1\nthis is no metric\n")
+
+        recorder.finish()
+
+        (warning,) = recorder.warnings
+        assert warning.message.startswith("1 line of $REENACT_METRICS is no metric, the first: ")
 
     def test_something_else_in_its_place_is_said_once(self, tmp_path: Path) -> None:
         recorder = begin(tmp_path)

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -16,8 +19,15 @@ from reenact.model.metrics import Summary
 from reenact.model.record import decode_notes, decode_run, encode_notes, encode_run, flag_to_json
 from reenact.model.run import (
     FORMAT,
+    Capture,
+    Conditions,
+    Dataset,
     Exit,
+    Failure,
     File,
+    GpuState,
+    MachineState,
+    Model,
     Notes,
     Operation,
     OperationKind,
@@ -278,3 +288,144 @@ def test_damaged_notes_are_said_to_hold_only_notes() -> None:
         decode_notes(b'{"tags": "best"}', where="notes of run 0000")
 
     assert caught.value.hint == "correct it or delete it: it holds only notes"
+
+
+def _structs(kind: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
+    """Yield a struct and those that its fields hold."""
+    yield kind
+    for hint in get_type_hints(kind).values():
+        for part in (hint, *get_args(hint)):
+            if isinstance(part, type) and issubclass(part, msgspec.Struct):
+                yield from _structs(part)
+
+
+def test_every_key_of_a_record_is_documented() -> None:
+    page = Path(__file__).parents[3] / "docs/reference/format.md"
+    words = set(re.findall(r"`([a-z_]+)`", page.read_text()))
+    # Described on a page of their own.
+    elsewhere = {*GpuState.__struct_fields__, *MachineState.__struct_fields__}
+
+    fields = {name for kind in _structs(Run) for name in kind.__struct_fields__}
+
+    assert sorted(fields - words - elsewhere) == []
+
+
+def test_a_record_with_every_field_is_read_as_it_was_written() -> None:
+    digest = Digest("ab" * 32)
+    file = File(
+        path="a",
+        size_bytes=1,
+        digest=digest,
+        mtime_ns=2,
+        target="t",
+        reason="r",
+        role="figure",
+        title="T",
+        said="./a",
+        resolved="/b",
+        process=3,
+        files=4,
+        origin="keras",
+        is_changed=True,
+    )
+    state = MachineState(
+        load=0.5,
+        memory_available_bytes=1,
+        governor="performance",
+        throttles=1,
+        gpus=(GpuState(percent=1.0, memory_bytes=2, processes=3, throttled=("thermal",)),),
+    )
+    process = Process(
+        pid=1, parent_pid=2, started_ns=3, kind="unreached", python="3.8", argv=("a",), reason="r"
+    )
+    number = Summary(count=1, first=1.0, first_step=0, last=1.0, last_step=0)
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    run = Run(
+        id=RunId("ab" * 16),
+        operation=Operation(
+            name="n", kind=OperationKind.NOTEBOOK, target="t", arguments=("a",), flags_kind="cells"
+        ),
+        project=Project(id="i", name="n", root="/r"),
+        command=("a", "b"),
+        created=when,
+        reenact="0.1",
+        cwd="sub",
+        flags={"a": 1},
+        given=("a",),
+        typed={"a": "1.0"},
+        variables={"A": "b"},
+        in_place=True,
+        source=Source(
+            tree=digest, files=1, size_bytes=2, vcs=Vcs(commit="c", branch="b", is_dirty=True)
+        ),
+        inputs=(file,),
+        outputs=(file,),
+        contacted=("https://a/b",),
+        coverage=("scan", "audit"),
+        coverage_gap="why",
+        other_reads={"own": 1},
+        params={"Ridge.alpha": [1, None, {"a": "b"}]},
+        models=(
+            Model(
+                name="Ridge",
+                type="sklearn.Ridge",
+                framework="sklearn",
+                version="1",
+                signature={"X": "3x2"},
+                summary="s",
+                path="models/r",
+            ),
+        ),
+        datasets=(
+            Dataset(
+                name="X",
+                role="train",
+                model="Ridge",
+                shape=(1, 2),
+                dtype="f",
+                digest="d",
+                size_bytes=1,
+            ),
+        ),
+        captures=(Capture(framework="f", version="1", is_captured=False, detail="d"),),
+        environment=digest,
+        machine=digest,
+        runtime=digest,
+        conditions=Conditions(
+            before=state,
+            after=state,
+            cpus=2,
+            cpus_granted=1.5,
+            memory_limit_bytes=3,
+            others_cpu_s=0.1,
+            steal_s=0.2,
+            noise=("hot",),
+        ),
+        supervisor_pid=1,
+        process_group=2,
+        started=when,
+        ended=when,
+        exit=Exit(signal=9, requested="stop"),
+        failure=Failure(type="T", message="m", traceback="t", cell=3),
+        metrics={"loss": number},
+        metric_sources={"loss": {"log": 1, "output": 2}},
+        usage=Usage(cpu_user_s=1.0, max_memory_bytes=2, samples=3),
+        processes=(process,),
+        unreached=(process,),
+        warnings=(Remark(code="c", message="m"),),
+        like=RunId("cd" * 16),
+        restarts=1,
+    )
+
+    unset = [
+        name
+        for name, default in zip(
+            Run.__struct_fields__[-len(Run.__struct_defaults__) :],
+            Run.__struct_defaults__,
+            strict=True,
+        )
+        if getattr(run, name) == default
+    ]
+
+    assert unset == []
+    assert decode_run(encode_run(run), where="it") == run

@@ -18,6 +18,8 @@ class start(object):
     def __init__(
         self, name=None, *, flags=None, label=None, tags=(), comment=None, store=None, **more
     ):
+        if flags is not None and not hasattr(flags, "keys"):
+            raise TypeError("flags are a dictionary by name, and not %r" % (flags,))
         self._flags = dict(flags or {}, **more)
         directory = journal.run_directory()
         if directory is None:

@@ -16,14 +16,17 @@ A fork begins files of its own. Any number of threads may write.
 """
 
 import _thread
-import mmap
 import os
 import sys
-from _json import encode_basestring_ascii as _quote
 from itertools import count, islice
-from struct import Struct
-from struct import error as StructError
 from time import time_ns
+
+from _reenact import standard
+
+mmap = standard.module("mmap")
+Struct = standard.module("struct").Struct
+StructError = standard.module("struct").error
+_quote = standard.module("_json").encode_basestring_ascii
 
 MARKER = int.from_bytes(b"rnt1", "little")
 HEADER_MARKER = int.from_bytes(b"rntj", "little")
@@ -40,7 +43,11 @@ MOST_PARAMS_BYTES = 1 << 22
 MOST_TEXT = 65536
 """Longer texts in events are cut, and say so."""
 
+RESERVED_BYTES = 1 << 16
+"""Size of the file `reserve` in the run's `.reenact/`, while it is there."""
+
 _RECORD = Struct("<qqdII")
+_LOSS = Struct("<qq")
 _pack_into = _RECORD.pack_into
 _FIRST_WINDOW = 65536
 _LARGEST_WINDOW = 1 << 19
@@ -395,12 +402,38 @@ def _lose():
         window = _place.maps[0][0]
         _RECORD.pack_into(window, 0, time_ns(), _place.lost, 0.0, VERSION, HEADER_MARKER)
         _place.told_lost = _place.lost
+    elif _place.lost & (_place.lost - 1) == 0:
+        _tell_losses()
+        if _place.lost == 1:
+            import atexit
+
+            atexit.register(_tell_losses)
 
 
 def _tell_losses():
     """Say how many points were lost when there was not even room to set aside for that."""
-    if _place.lost > _place.told_lost and event("lost", count=_place.lost):
-        _place.told_lost = _place.lost
+    if _place.lost > _place.told_lost:
+        if event("lost", count=_place.lost) or _tell_in_reserve():
+            _place.told_lost = _place.lost
+
+
+def _tell_in_reserve():
+    """Write process and count into the room that the supervisor has set aside for the run's end."""
+    if _place.directory is None:
+        return False
+    try:
+        descriptor = os.open(_place.directory + "/reserve", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        pid = os.getpid()
+        record = _LOSS.pack(pid, _place.lost)
+        at = pid % (RESERVED_BYTES // _LOSS.size) * _LOSS.size
+        return os.pwrite(descriptor, record, at) == _LOSS.size
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 # --- events ---

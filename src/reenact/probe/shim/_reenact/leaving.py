@@ -74,18 +74,24 @@ def tell():
     try:
         if journal.record_directory() is None or journal.is_worker():
             return
-        if not any(name in sys.modules for name in COMPUTES):
-            return
-        libraries = _libraries()
-        journal.event(
-            "runtime",
-            libraries=libraries,
-            pools=_pools(libraries),
-            frameworks=_frameworks(),
-            variables=_variables(),
-        )
+        found = describe()
+        if found is not None:
+            journal.event("runtime", **found)
     except Exception as error:
         journal.failure("the end of the process", error)
+
+
+def describe():
+    """Return what this process has loaded; None where it has nothing that computes."""
+    if not any(name in sys.modules for name in COMPUTES):
+        return None
+    libraries = _libraries()
+    return {
+        "libraries": libraries,
+        "pools": _pools(libraries),
+        "frameworks": _frameworks(),
+        "variables": _variables(),
+    }
 
 
 def _libraries():

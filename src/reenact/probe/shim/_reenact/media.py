@@ -10,12 +10,13 @@ imported it, and not needed.
 import _thread
 import os
 import time
-from zlib import crc32
 
 # All at once: a fork while another thread imports would leave its child with a lock that nobody
 # opens.
-from _reenact import journal, media_arrays, media_tables
+from _reenact import journal, media_arrays, media_tables, standard
 from _reenact.wrap import quiet
+
+crc32 = standard.module("zlib").crc32
 
 MOST_BYTES = 1 << 28
 """Longer texts are cut; a remark says so."""
@@ -46,6 +47,8 @@ def log_output(path, name=None):
         path = os.fsdecode(path)
     if not os.path.exists(path):
         raise FileNotFoundError("there is no such file or directory")
+    if not os.path.isfile(path) and not os.path.isdir(path):
+        raise ValueError("it is neither a file nor a directory")
     title = None if name is None else str(name)
     if not _is_inside(path) or os.path.islink(path):
         target = _place("outputs", title or os.path.basename(path))
@@ -356,8 +359,7 @@ def _append(path, line):
 
 
 def _copy(path, target):
-    import shutil
-
+    shutil = standard.module("shutil")
     size = sum(os.path.getsize(inner) for inner in _files_below(path))
     room = os.statvfs(os.path.dirname(target))
     if size > room.f_bavail * room.f_frsize:
@@ -368,7 +370,8 @@ def _copy(path, target):
             shutil.copy2(path, beside)
             os.replace(beside, target)
             return
-        shutil.copytree(path, beside)
+        # Links stay links: what one leads to may hold the link. Pipes and devices have no content.
+        shutil.copytree(path, beside, symlinks=True, ignore=_not_files)
         if os.path.isdir(target) and not os.path.islink(target):
             shutil.rmtree(target)
         os.replace(beside, target)
@@ -380,6 +383,11 @@ def _copy(path, target):
         raise
 
 
+def _not_files(at, names):
+    kinds = ((name, os.lstat(os.path.join(at, name)).st_mode & 0o170000) for name in names)
+    return [name for name, kind in kinds if kind not in (0o100000, 0o040000, 0o120000)]
+
+
 def _files_below(path):
     if not os.path.isdir(path):
         yield path
@@ -387,7 +395,7 @@ def _files_below(path):
         names.sort()
         for name in sorted(files):
             inner = os.path.join(at, name)
-            if os.path.exists(inner):
+            if os.path.isfile(inner):
                 yield inner
 
 

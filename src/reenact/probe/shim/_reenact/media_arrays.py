@@ -3,11 +3,14 @@
 NumPy does the work where the script has imported it, plain Python where it has not.
 """
 
-import array
-import math
-import struct
 import sys
-import zlib
+
+from _reenact import standard
+
+array = standard.module("array")
+math = standard.module("math")
+struct = standard.module("struct")
+zlib = standard.module("zlib")
 
 MOST_PIXELS = 200000000
 MOST_SAMPLES = 500000000
@@ -151,8 +154,6 @@ def _chunk(kind, data):
 
 def write_wav(path, samples, rate):
     """Write sound of shape (n,) or (n, channels), or channels first, to a file."""
-    import wave
-
     if float(rate) != int(rate) or not 0 < int(rate) < 1 << 32:
         raise ValueError("a rate of %r samples per second" % (rate,))
     sound = plain(samples)
@@ -166,11 +167,15 @@ def write_wav(path, samples, rate):
     if shape[0] * channels > MOST_SAMPLES:
         raise ValueError("%d samples are more than %d" % (shape[0] * channels, MOST_SAMPLES))
     data = _frames_of_array(sound) if hasattr(sound, "dtype") else _frames_of_lists(sound)
-    with open(path, "wb") as file, wave.open(file, "wb") as target:
-        target.setnchannels(channels)
-        target.setsampwidth(2)
-        target.setframerate(int(rate))
-        target.writeframes(data)
+    data = bytes(data)
+    frame = 2 * channels
+    # RIFF WAVE with linear PCM; the sizes have 32 bits, which MOST_SAMPLES keeps.
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, int(rate),
+                       int(rate) * frame & 0xFFFFFFFF, frame, 16)  # fmt: skip
+    with open(path, "wb") as file:
+        file.write(struct.pack("<4sI4s", b"RIFF", 36 + len(data), b"WAVE") + form)
+        file.write(struct.pack("<4sI", b"data", len(data)))
+        file.write(data)
 
 
 def _frames_of_array(sound):

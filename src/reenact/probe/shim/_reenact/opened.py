@@ -14,6 +14,7 @@ import os
 import sys
 from time import time_ns
 
+from _reenact import standard
 from _reenact.start import append
 
 QUESTION = "/reenact/preload"
@@ -129,7 +130,7 @@ _windows = []
 
 
 def _map(path):
-    import mmap
+    mmap = standard.module("mmap")
 
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -184,6 +185,8 @@ class Contacts(object):
     def note_host(self, host, port):
         host = host.decode("ascii", "replace") if isinstance(host, bytes) else host
         if host and type(host) is str:
+            # Of `name:password@host` some libraries make a host.
+            host = host.rpartition("@")[2]
             self.ports.add(port)
             host = "[%s]" % host if ":" in host else host
             self.note("%s:%s" % (host, port) if port else host)

@@ -246,10 +246,13 @@ def install_finders(autolog):
 
 def _load_triggers(autolog):
     from _reenact.patches import TRIGGERS as known
+    from _reenact.patches import check_names
 
-    names = autolog.split(",")  # `off` is the name of none
+    names = [name.strip() for name in autolog.split(",")]  # `off` is the name of none
     wanted = {module: name for module, name in known.items() if not autolog or name in names}
     TRIGGERS.update(wanted)
+    if autolog:
+        check_names(names)
     for name in wanted:
         if name in sys.modules:
             _fire(name, sys.modules[name])

@@ -9,6 +9,10 @@ import sys
 
 from _reenact import journal
 
+PROBLEMS = (Exception, SystemExit, GeneratorExit)
+"""What a hook may raise and the script must not see: code of the script's that only we called may
+want to exit. `KeyboardInterrupt` is not among them: somebody has pressed Ctrl-C."""
+
 _HERE = __file__.rpartition("/")[0]
 _local = _thread._local()
 _ABSENT = object()
@@ -55,6 +59,14 @@ def wrap(owner, name, before=None, after=None, outermost=False, failed=None):
     where = "%s.%s" % (getattr(owner, "__name__", owner), name)
     takes_state = before is not None and before.__code__.co_argcount == 3
 
+    def give_up(error, args, kwargs, state):
+        if failed is not None:
+            try:
+                with quiet():
+                    failed(error, args, kwargs, state)
+            except PROBLEMS as problem:
+                journal.failure(where, problem)
+
     def call(*args, **kwargs):
         if outermost and getattr(_local, "depth", 0):
             try:
@@ -69,8 +81,12 @@ def wrap(owner, name, before=None, after=None, outermost=False, failed=None):
                     instead = before(args, kwargs, state) if takes_state else before(args, kwargs)
                 if instead is not None:
                     args, kwargs = instead
-            except Exception as error:
+            except PROBLEMS as error:
                 journal.failure(where, error)
+            except BaseException as error:
+                # Ctrl-C, for the script: what was begun ends here.
+                give_up(error, args, kwargs, state)
+                raise
         if outermost:
             _local.depth = getattr(_local, "depth", 0) + 1
         try:
@@ -79,12 +95,7 @@ def wrap(owner, name, before=None, after=None, outermost=False, failed=None):
             if outermost:
                 _local.depth -= 1
             _leave_traceback(error)
-            if failed is not None:
-                try:
-                    with quiet():
-                        failed(error, args, kwargs, state)
-                except Exception as problem:
-                    journal.failure(where, problem)
+            give_up(error, args, kwargs, state)
             raise
         if outermost:
             _local.depth -= 1
@@ -92,7 +103,7 @@ def wrap(owner, name, before=None, after=None, outermost=False, failed=None):
             try:
                 with quiet():
                     after(result, args, kwargs, state)
-            except Exception as error:
+            except PROBLEMS as error:
                 journal.failure(where, error)
         return result
 
@@ -114,6 +125,14 @@ def look_alike(function, original):
     except AttributeError:
         pass
     function.__wrapped__ = original
+    inspect = sys.modules.get("inspect")
+    if inspect is not None and not hasattr(original, "__wrapped__"):
+        # `inspect.getfullargspec` does not look at what is wrapped. Of a decorated original it shows
+        # the decorator's own parameters, and `inspect.signature` others: there it stays undecided.
+        try:
+            function.__signature__ = inspect.signature(original)
+        except (ValueError, TypeError):
+            pass
     function._reenact_original = original
 
 

@@ -79,6 +79,18 @@ TRIGGERS = {
 """Module that is imported -> module of this package."""
 
 
+def check_names(names):
+    """Say which words of `REENACT_AUTOLOG` are the name of nothing; a run's record says it once."""
+    known = sorted(set(TRIGGERS.values()))
+    unknown = [name for name in names if name and name != "off" and name not in known]
+    if unknown:
+        from _reenact import journal
+
+        said = ", ".join("`%s`" % name[:100] for name in unknown[:20])
+        text = "REENACT_AUTOLOG names %s: known are off, %s"
+        journal.remark("autolog", text % (said, ", ".join(known)))
+
+
 def apply(patch, trigger, module):
     """Let the module `patch` work on `module`, which has just been imported as `trigger`."""
     # `__import__` with a list of names returns the submodule; importlib is not loaded for it.

@@ -11,6 +11,7 @@ import sys
 import weakref
 
 from _reenact import journal
+from _reenact.patches.shown import text_of
 from _reenact.wrap import version_of
 
 MOST_SCOPES = 50
@@ -176,10 +177,11 @@ def plain(value, with_scopes=False, depth=0):
     if hasattr(value, "dist") and hasattr(value, "args"):
         # A distribution of scipy with its parameters: `loguniform(0.1, 10)`.
         name = getattr(value.dist, "name", type(value.dist).__name__)
-        words = [repr(word) for word in value.args]
-        words += ["%s=%r" % pair for pair in getattr(value, "kwds", {}).items()]
+        words = [text_of(word) for word in value.args]
+        named = getattr(value, "kwds", {}).items()
+        words += ["%s=%s" % (key, text_of(word)) for key, word in named]
         return "%s(%s)" % (name, ", ".join(words))
-    text = _ADDRESS.sub("", repr(value))
+    text = _ADDRESS.sub("", text_of(value))
     return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "..."
 
 

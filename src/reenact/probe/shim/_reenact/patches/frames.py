@@ -14,6 +14,10 @@ _UNSEEN = _HERE + "/importlib._bootstrap"
 _LIBRARY = os.path.dirname(os.__file__)
 _MOST_SITES = 10000
 _LOADS = ("LOAD_NAME", "LOAD_FAST", "LOAD_GLOBAL", "LOAD_DEREF")
+_IS_FUNCTION = 1
+"""Flag of code whose variables are not in a dictionary (`CO_OPTIMIZED`)."""
+_COPIES = sys.version_info < (3, 13)
+"""Here to look at a function's variables copies them."""
 _SKIPPED = ("CACHE", "NOP", "DUP_TOP", "COPY", "EXTENDED_ARG")
 
 _sites = {}
@@ -51,17 +55,41 @@ def variable_of(frame, value):
     if frame is None:
         return None
     code = frame.f_code
-    held = frame.f_locals
-    for names in (code.co_varnames, code.co_cellvars, code.co_freevars, code.co_names):
-        for name in names:
-            if name in held and held[name] is value:
+    is_function = code.co_flags & _IS_FUNCTION
+    if is_function:
+        for name, held in _locals_of(frame):
+            if held is value:
                 return name
-    around = frame.f_globals
-    if around is not held:
+    for around in (frame.f_globals,) if is_function else (frame.f_locals, frame.f_globals):
         for name in code.co_names:
             if name in around and around[name] is value:
                 return name
     return None
+
+
+def local_of(frame, name):
+    """Return what a variable of a function that is running holds, None if it cannot be seen."""
+    return dict(_locals_of(frame)).get(name)
+
+
+def _locals_of(frame):
+    """Return names and values of a running function's variables, and leave no trace.
+
+    Before Python 3.13 to look at them is to bring a dictionary up to date that the frame keeps. The
+    function may have it, too, from `locals()`: then it would see variables change in there, so that
+    nothing is looked at. And what is in it stays alive as long as the frame, so that it is emptied.
+    """
+    code = frame.f_code
+    if _COPIES and ("locals" in code.co_names or "vars" in code.co_names):
+        return []
+    names = code.co_varnames + code.co_cellvars + code.co_freevars
+    held = frame.f_locals
+    found = [(name, held[name]) for name in names if name in held]
+    # The frame has it, and this function; and it is an argument here.
+    if _COPIES and sys.getrefcount(held) <= 3:
+        for name, _ in found:
+            held.pop(name, None)
+    return found
 
 
 def target_of(frame):

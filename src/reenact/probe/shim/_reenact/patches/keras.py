@@ -16,7 +16,7 @@ import weakref
 
 from _reenact import journal
 from _reenact.patches import models, training
-from _reenact.wrap import quiet, version_of, wrap
+from _reenact.wrap import PROBLEMS, quiet, version_of, wrap
 
 _ORIGIN = "keras"
 _MOST_SUMMARY = 20000
@@ -145,7 +145,7 @@ def _guarded(method, callback, *arguments):
     try:
         with quiet():
             method(callback.model, callback.params or {}, *arguments)
-    except Exception as error:
+    except PROBLEMS as error:
         journal.failure("keras." + method.__name__, error)
 
 

@@ -13,7 +13,7 @@ import weakref
 
 from _reenact import journal
 from _reenact.patches import frames, models, training
-from _reenact.wrap import version_of, wrap
+from _reenact.wrap import PROBLEMS, version_of, wrap
 
 _ORIGIN = "lightgbm"
 _TRAIN_ARGUMENTS = ("params", "train_set", "num_boost_round", "valid_sets", "valid_names")
@@ -62,7 +62,7 @@ class _Follow(object):
                 else:
                     training.report(_ORIGIN, self.name, name + "-mean", value, env.iteration)
                     training.report(_ORIGIN, self.name, name + "-stdv", std, env.iteration)
-        except Exception as error:
+        except PROBLEMS as error:
             journal.failure("lightgbm.iteration", error)
 
 

@@ -2,7 +2,8 @@
 
 What `savefig` writes to a file is an output with the role `figure`. At `pyplot.show()` every open
 figure that was not saved as it is goes to `figures/<n>.png` in the run directory, whatever the
-backend does with it. Figures that are neither saved nor shown are not kept.
+backend does with it. In a notebook that `reenact run` executes they are kept with their cells.
+Figures that are neither saved nor shown are not kept.
 """
 
 import os
@@ -12,7 +13,7 @@ import weakref
 from _reenact import journal
 from _reenact.patches import frames
 from _reenact.patches.silence import silence
-from _reenact.wrap import version_of, wrap
+from _reenact.wrap import PROBLEMS, version_of, wrap
 
 _ORIGIN = "matplotlib"
 _MOST_FIGURES = 200
@@ -42,8 +43,8 @@ def after_matplotlib_pyplot(module):
 
 def _before_save(args, kwargs):
     path = _path_of(args, kwargs)
-    if path is not None and os.path.islink(path):
-        # Pillow before version 11 follows links by itself: to the project's file, past its copy.
+    if path is not None and os.path.islink(path) and _pillow_follows():
+        # To the project's file, past its copy. What is made here counts as having been read.
         os.close(os.open(path, os.O_WRONLY))
 
 
@@ -54,6 +55,12 @@ def _after_save(result, args, kwargs, state):
     figure = args[0]
     journal.output(path, "figure", _title_of(figure), origin=_ORIGIN)
     _states[figure] = _state_of(figure)
+
+
+def _pillow_follows():
+    """Tell whether Pillow follows links by itself, which it did before version 11."""
+    version = version_of(sys.modules.get("PIL")) or "0"
+    return int(version.partition(".")[0]) < 11
 
 
 def _path_of(args, kwargs):
@@ -74,7 +81,7 @@ def _with_suffix(path, wanted):
 
 
 def _before_show(args, kwargs):
-    if journal.run_directory() is None or journal.is_worker():
+    if journal.run_directory() is None or journal.is_worker() or _is_kept_with_its_cell():
         return
     helpers = sys.modules["matplotlib._pylab_helpers"]
     for manager in helpers.Gcf.get_all_fig_managers():
@@ -86,9 +93,18 @@ def _before_show(args, kwargs):
             return
         try:
             _keep(figure)
-        except Exception as error:
+        except PROBLEMS as error:
             journal.failure("figure %s" % manager.num, error)
         _states[figure] = _state_of(figure)
+
+
+def _is_kept_with_its_cell():
+    """Tell whether what is shown goes into a notebook that `reenact run` executes."""
+    return (
+        "REENACT_NOTEBOOK" in os.environ
+        and "ipykernel.kernelapp" in sys.modules
+        and "inline" in sys.modules["matplotlib"].get_backend()
+    )
 
 
 def _keep(figure):

@@ -11,7 +11,7 @@ import sys
 import warnings
 
 from _reenact import journal
-from _reenact.wrap import quiet
+from _reenact.wrap import PROBLEMS, quiet
 
 _MOST_BYTES_READ_AGAIN = 64 << 20
 
@@ -48,7 +48,7 @@ def save(name, model, kind, signature=None):
             path = _WRITERS[kind](stem, model)
         if signature:
             _write_signature(stem, name, model, kind, signature)
-    except Exception as error:
+    except PROBLEMS as error:
         if (name, kind) not in _complained:
             _complained.add((name, kind))
             text = "model `%s` could not be saved: %s: %s" % (name, type(error).__name__, error)

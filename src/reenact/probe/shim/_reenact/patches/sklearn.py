@@ -27,8 +27,10 @@ _PASSING = (
     "sklearn.utils._available_if",
     "sklearn.utils._set_output",
     "sklearn.utils.metaestimators",
+    "mlflow.sklearn",
+    "mlflow.utils.autologging_utils.safety",
 )
-"""Modules whose frames stand between a caller and a method."""
+"""Modules whose frames stand between a caller and a method; MLflow's are those of its autologging."""
 _MOST_DATA = 10000
 
 _local = _thread._local()
@@ -263,7 +265,8 @@ def _save_rest():
 
 def _before_score(args, kwargs, state):
     frame = enter(state)
-    if frame is not None:
+    # What a library wants to know for itself, such as a tracker, is no metric of the script's.
+    if frame is not None and not frames.is_library(frame):
         state["score"] = True
 
 

@@ -26,6 +26,7 @@ _PARTS = {
     "class_likelihood_ratios": ("positive", "negative"),
     "homogeneity_completeness_v_measure": ("homogeneity", "completeness", "v_measure"),
 }
+_WITHOUT_TRUTH = ("auc", "silhouette_score", "calinski_harabasz_score", "davies_bouldin_score")
 _VALIDATIONS = (
     "cross_val_score",
     "cross_validate",
@@ -85,6 +86,8 @@ def _replace(module, name, after, before=None):
 
 def _after_metric(function, result, args, kwargs, frame):
     truth = args[0] if args else kwargs.get("y_true", kwargs.get("labels_true"))
+    if function in _WITHOUT_TRUTH:
+        truth = None
     is_train = sklearn.was_trained_with(truth)
     target = frames.target_of(frame)
     name = target or ("train_" + function if is_train else function)
@@ -95,7 +98,7 @@ def _after_metric(function, result, args, kwargs, frame):
         for called, number in _numbers(name, function, result):
             journal.report(called, number, None, _ORIGIN)
     _note_settings(name, function, kwargs)
-    if not is_train and function not in ("auc", "silhouette_score"):
+    if not is_train:
         sklearn.note_data(truth, "y_true", "test", None, frame)
 
 

@@ -19,7 +19,8 @@ import weakref
 
 from _reenact import journal
 from _reenact.patches import torch_modules
-from _reenact.wrap import version_of, wrap
+from _reenact.patches.shown import text_of
+from _reenact.wrap import PROBLEMS, version_of, wrap
 
 _ORIGIN = "torch"
 
@@ -197,7 +198,7 @@ def plain(value):
         return value.item() if is_here else "tensor on %s" % device
     if callable(value):
         return getattr(value, "__qualname__", type(value).__name__)
-    text = repr(value)
+    text = text_of(value)
     return text if " at 0x" not in text else type(value).__name__
 
 
@@ -214,7 +215,7 @@ def _after_step(optimizer, args, kwargs):
             if now is not rate and now.__class__ is float and now != rate:
                 _rate_changed(known, position, rate, now)
             position += 1
-    except Exception as error:
+    except PROBLEMS as error:
         _forget(optimizer, error)
 
 
@@ -337,7 +338,7 @@ def _finish():
                 journal.params(kind, {"instances": count}, _ORIGIN)
         if _kept:
             _save_models()
-    except Exception as error:
+    except PROBLEMS as error:
         journal.failure("the end of torch", error)
 
 

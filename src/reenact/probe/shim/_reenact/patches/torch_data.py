@@ -1,13 +1,14 @@
 """PyTorch's data loaders: how batches are made, out of which data.
 
 A loader is recorded when it is first iterated over, under the name that the script gave it. Loaders
-with equal settings are recorded once.
+with equal settings are recorded once. Those that Keras makes of arrays are its own affair: what
+`fit` was given says the same.
 """
 
 import weakref
 
 from _reenact import journal
-from _reenact.patches import frames
+from _reenact.patches import frames, shown
 from _reenact.patches.torch import is_reporter, plain
 from _reenact.wrap import wrap
 
@@ -45,7 +46,10 @@ class _Loader(object):
 
 
 def _made(result, args, kwargs, state):
-    _loaders[id(args[0])] = _Loader(args[0], name_given())
+    loader = args[0]
+    known = _loaders[id(loader)] = _Loader(loader, name_given())
+    maker = frames.caller()
+    known.is_told = maker is not None and frames.package_of(maker) == "keras"
 
 
 def _iterated(result, args, kwargs, state):
@@ -112,10 +116,7 @@ def _size_of(dataset):
     kinds = [kind.__name__ for kind in type(dataset).__mro__]
     if "IterableDataset" in kinds or not hasattr(type(dataset), "__len__"):
         return None
-    try:
-        return len(dataset)
-    except Exception:
-        return None
+    return shown.size_of(dataset)
 
 
 def _shape_of(dataset, size):

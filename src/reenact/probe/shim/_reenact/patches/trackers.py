@@ -10,6 +10,7 @@ from itertools import count
 
 from _reenact import journal, media
 from _reenact.patches.training import plain
+from _reenact.wrap import PROBLEMS
 
 MOST_RUNS = 50
 """Of one tracker in one process; a remark says that there were more."""
@@ -163,7 +164,7 @@ def watch_property(owner, name, tell):
         setter(self, value)
         try:
             tell(self, value)
-        except Exception as error:
+        except PROBLEMS as error:
             journal.failure("%s.%s" % (owner.__name__, name), error)
 
     setattr(owner, name, watched.setter(change))

@@ -9,6 +9,7 @@ import sys
 
 from _reenact.patches import arrays, cost, estimators
 from _reenact.patches.silence import silence
+from _reenact.wrap import PROBLEMS
 
 MOST_ROWS = 10000
 _SAMPLE = 100
@@ -56,7 +57,7 @@ def of(estimator, X, y, sample_weight=None):
             score = _score(estimator, X, y, sample_weight, mixin)
         _seconds_per_row[cls] = time.seconds / rows
         return score
-    except Exception:
+    except PROBLEMS:
         # Training data without a score, such as a single class: the script was content with it.
         return None
 

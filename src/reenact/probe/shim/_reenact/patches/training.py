@@ -105,7 +105,8 @@ def estimator_around(package):
         if module.startswith("sklearn.") and not module.startswith(_TRANSPARENT):
             return INSIDE
         if frame.f_code.co_name == "fit" and module.partition(".")[0] == package:
-            estimator = frame.f_locals.get("self")
+            outer = frames.local_of(frame, "self")
+            estimator = estimator if outer is None else outer
         frame = frame.f_back
     return estimator
 

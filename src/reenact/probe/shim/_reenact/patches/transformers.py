@@ -12,6 +12,7 @@ import sys
 from _reenact import journal
 from _reenact.patches import torch as ours
 from _reenact.patches import torch_modules
+from _reenact.patches.shown import size_of
 from _reenact.wrap import version_of, wrap
 
 _ORIGIN = "transformers"
@@ -46,7 +47,9 @@ def _made(result, args, kwargs, state):
             if dataset is None or not hasattr(type(dataset), "__len__"):
                 continue
             name = attribute if name is None else "%s[%r]" % (attribute, name)
-            journal.event("dataset", name=name, role=role, shape=[len(dataset)])
+            size = size_of(dataset)
+            if size is not None:
+                journal.event("dataset", name=name, role=role, shape=[size])
 
 
 def _began(args, kwargs):

@@ -16,7 +16,7 @@ from json import loads
 
 from _reenact import journal
 from _reenact.patches import frames, models, training
-from _reenact.wrap import version_of, wrap
+from _reenact.wrap import PROBLEMS, version_of, wrap
 
 _ORIGIN = "xgboost"
 _MOST_MATRICES = 20
@@ -48,12 +48,8 @@ def after_xgboost_callback(module):
             super().__init__()
             self._follow = follow
 
-        def before_training(self, model):
-            _guarded(self._follow.begin, model)
-            return model
-
         def after_iteration(self, model, epoch, evals_log):
-            _guarded(self._follow.iteration, epoch, evals_log)
+            _guarded(self._follow.iteration, model, epoch, evals_log)
             return False
 
     def join(result, args, kwargs, state):
@@ -86,19 +82,19 @@ class _Follow(object):
 
     Attributes:
         name: of the model.
-        first: the step of its first iteration.
+        first: the step of its first iteration, None before that.
     """
 
     def __init__(self, name):
         self.name = name
-        self.first = 0
+        self.first = None
 
-    def begin(self, model):
-        rounds = getattr(model, "num_boosted_rounds", None)
-        if rounds is not None and not hasattr(model, "cvfolds"):
-            self.first = int(rounds())
-
-    def iteration(self, epoch, evals):
+    def iteration(self, model, epoch, evals):
+        if self.first is None:
+            # Not before the training: XGBoost would set itself up on this call, and warn here.
+            rounds = getattr(model, "num_boosted_rounds", None)
+            is_one = rounds is not None and not hasattr(model, "cvfolds")
+            self.first = max(0, int(rounds()) - 1 - int(epoch)) if is_one else 0
         step = self.first + int(epoch)
         for data, metrics in evals.items():
             for metric, values in metrics.items():
@@ -114,7 +110,7 @@ class _Follow(object):
 def _guarded(method, *arguments):
     try:
         method(*arguments)
-    except Exception as error:
+    except PROBLEMS as error:
         journal.failure("xgboost." + method.__name__, error)
 
 
@@ -218,7 +214,7 @@ def _note_best(booster, follow):
         # Without early stopping there is none.
         return
     # One from before is that of the model that this training went on from.
-    if best >= follow.first:
+    if follow.first is not None and best >= follow.first:
         training.report(_ORIGIN, follow.name, "best_iteration", best, int(best))
         training.report(_ORIGIN, follow.name, "best_score", score, int(best))
 
