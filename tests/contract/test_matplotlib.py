@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from commands import Desk
 from fidelity import Both, run_both
 from frameworks import python_with
+from notebooks import notebook
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -211,3 +213,25 @@ def test_a_figure_that_is_only_written_over_is_no_input(tmp_path: Path, fonts: s
     assert set(figures_of(both)) == {"fit.png", "fit.pdf"}
     record = json.loads((both.world.run_directory / ".reenact" / "run.json").read_bytes())
     assert record.get("inputs", []) == []
+
+
+def test_a_figure_of_a_notebook_is_kept_once(tmp_path: Path, fonts: str) -> None:
+    desk = Desk(tmp_path)
+    desk.env.update(MPLCONFIGDIR=fonts)
+    child = (
+        "import os, subprocess, sys\n"
+        "code = 'import matplotlib.pyplot as p; p.plot([2]); p.title(\"a child\"); p.show()'\n"
+        "env = {**os.environ, 'MPLBACKEND': 'agg'}\n"
+        "subprocess.run([sys.executable, '-c', code], env=env, check=True)"
+    )
+    desk.write(
+        "plot.ipynb",
+        notebook("import matplotlib.pyplot as plt", "plt.plot([1, 2])\nplt.show()", child),
+    )
+
+    run_id = desk.run("--python", python_with("matplotlib", "ipykernel"), "plot.ipynb")
+
+    outputs = {f["path"]: f.get("title") for f in desk.record(run_id)["outputs"]}
+    assert outputs.pop("plot.executed.ipynb", None) is None
+    # What nobody but the child has shown is its own.
+    assert outputs == {"figures/cell-2.png": "cell 2", "figures/1.png": "a child"}

@@ -307,14 +307,16 @@ def test_workers_and_loops_stay_small(tmp_path: Path) -> None:
         online.partial_fit(X, y, classes=[0, 1, 2])
     """
 
-    record = record_of(run(tmp_path, script), warnings=1)
+    record = record_of(run(tmp_path, script))
 
     assert not any("LogisticRegression" in name for name in record["params"])
     assert len([name for name in record["params"] if name.endswith(".alpha")]) == 50
     assert metrics_of(record)["SGDClassifier.fit_seconds"][0] == 620
     assert len(record["models"]) == 50
     assert len(record["datasets"]) == 2
-    assert "more than 50 different params of `SGDClassifier`" in record["warnings"][0]["message"]
+    (capture,) = [one for one in record["captures"] if one["framework"] == "sklearn"]
+    assert "more than 50 different params of `SGDClassifier`" in capture["detail"]
+    assert capture["version"]
 
 
 def test_models_are_kept_on_request(tmp_path: Path) -> None:
@@ -447,7 +449,7 @@ def test_what_only_we_call_cannot_end_the_script(tmp_path: Path) -> None:
     assert record["params"]["FunctionTransformer.inv_kw_args"] == {"with": "<__main__.Leaving>"}
     assert "acc" in record["metrics"], "the interrupted hook has left everything as it was"
     # The Ctrl-C that came while we looked was the script's.
-    assert both.recorded.stderr == b"interrupted"
+    assert both.recorded.stderr.startswith(b"interrupted")
 
 
 def test_a_slow_repr_is_paid_once(tmp_path: Path) -> None:

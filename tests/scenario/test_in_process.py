@@ -284,6 +284,15 @@ print(found.id, found.result)
     }
 
 
+def test_inside_reenact_run_flags_that_are_no_dictionary_are_refused_as_well(desk: Desk) -> None:
+    desk.write("script.py", "import reenact\nreenact.start('n', flags=5)\n")
+
+    done = desk.reenact("run", "script.py")
+
+    assert done.status == 1
+    assert "TypeError: flags are a dictionary by name, and not 5" in done.err
+
+
 @pytest.mark.parametrize("python", interpreters(), ids=lambda path: Path(path).name)
 def test_inside_reenact_run_start_needs_no_package(desk: Desk, python: str) -> None:
     desk.write(

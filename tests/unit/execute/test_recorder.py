@@ -201,6 +201,7 @@ class TestFile:
 class Events(NamedTuple):
     source: str
     points: list[Point]
+    stays: bool = False
 
 
 class Source:

@@ -15,7 +15,7 @@ from _reenact.patches.shown import text_of
 from _reenact.wrap import version_of
 
 MOST_SCOPES = 50
-"""Different sets of params of one class; more of them are said in a remark."""
+"""Different sets of params of one class; of more of them `doctor` tells."""
 MOST_FITS = 500
 """Fits of one class of which data and training score are recorded."""
 
@@ -144,7 +144,8 @@ def _say_enough(kind):
     if kind.name not in _enough:
         _enough.add(kind.name)
         text = "more than %d different params of `%s`: others are left out"
-        journal.remark("autolog", text % (MOST_SCOPES, kind.name))
+        version = version_of(sys.modules.get("sklearn"))
+        journal.framework("sklearn", version, detail=text % (MOST_SCOPES, kind.name))
 
 
 # --- values ---
