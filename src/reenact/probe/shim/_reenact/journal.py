@@ -46,6 +46,10 @@ MOST_TEXT = 65536
 RESERVED_BYTES = 1 << 16
 """Size of the file `reserve` in the run's `.reenact/`, while it is there."""
 
+PROBLEMS = (Exception, SystemExit, GeneratorExit)
+"""What a hook may raise and the script must not see: code of the script's that only we called may
+want to exit. `KeyboardInterrupt` is not among them: somebody has pressed Ctrl-C."""
+
 _RECORD = Struct("<qqdII")
 _LOSS = Struct("<qq")
 _pack_into = _RECORD.pack_into
@@ -527,7 +531,10 @@ def failure(where, error):
         if trace is not None:
             code = trace.tb_frame.f_code
             at = "%s:%d" % (os.path.basename(code.co_filename), trace.tb_lineno)
-        text = "%s: %s" % (type(error).__name__, error)
+        try:
+            text = "%s: %s" % (type(error).__name__, error)
+        except PROBLEMS:
+            text = type(error).__name__
         event("failure", where=where, error=text[:500], at=at)
 
 
@@ -604,7 +611,7 @@ def _encode_other(value, depth, room):
         # A scalar of NumPy or of a tensor library on the processor.
         if getattr(value, "shape", None) == () and type(value).__module__ == "numpy":
             return _encode(value.item(), depth + 1, room)
-    except Exception:
+    except PROBLEMS:
         pass
     return _quote(short_repr(value))
 
@@ -621,7 +628,7 @@ def short_repr(value):
         if kind is int and value.bit_length() > 10000:
             return "<int of %d bits>" % value.bit_length()
         text = repr(value)
-    except Exception as error:
+    except PROBLEMS as error:
         text = "<%s that has no repr: %s>" % (kind.__name__, type(error).__name__)
     return text if len(text) <= 1000 else text[:1000] + "... (%d characters)" % len(text)
 

@@ -9,9 +9,7 @@ import sys
 
 from _reenact import journal
 
-PROBLEMS = (Exception, SystemExit, GeneratorExit)
-"""What a hook may raise and the script must not see: code of the script's that only we called may
-want to exit. `KeyboardInterrupt` is not among them: somebody has pressed Ctrl-C."""
+PROBLEMS = journal.PROBLEMS
 
 _HERE = __file__.rpartition("/")[0]
 _local = _thread._local()
