@@ -78,16 +78,17 @@ def _probe(name: str) -> Any:
     """Return a module of the probe: of the one that is at work in this process, if any is."""
     import sys
 
-    full = f"_reenact.{name}"
-    if full not in sys.modules:
-        # It has its own name: inside a run it was there before this package, or without it.
-        shim = __path__[0] + "/probe/shim"
+    # It has its own name: inside a run it was there before this package, or without it.
+    shim = __path__[0] + "/probe/shim"
+    is_known = "_reenact" in sys.modules
+    if not is_known:
         sys.path.insert(0, shim)
-        try:
-            __import__(full)
-        finally:
+    try:
+        # Waits where another thread is just importing it.
+        return __import__(f"_reenact.{name}", None, None, ["*"])
+    finally:
+        if not is_known:
             sys.path.remove(shim)
-    return sys.modules[full]
 
 
 def __dir__() -> list[str]:

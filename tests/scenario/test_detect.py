@@ -109,7 +109,7 @@ def test_what_is_no_python_is_a_reason(desk: Desk) -> None:
 
 
 def test_without_any_python_the_rest_is_found(desk: Desk, tmp_path: Path) -> None:
-    found = detect(desk, PATH=str(tmp_path))
+    found = detect(desk, PATH=str(tmp_path), VIRTUAL_ENV="", CONDA_PREFIX="")
 
     assert found["python"] is None
     assert found["environment"]["reasons"]["python"] == "there is no `python` on PATH"

@@ -125,13 +125,35 @@ def _close(store: Store, run: Run, directory: str) -> None:
         for content in blobs:
             store.blobs.put(content)
         store.write_run(closed)
+    _remove_testimony(record_directory)
+    delete_tree(f"{record_directory}/{PROBE_DIRECTORY}")
+    compact_points(record_directory)
+
+
+def _remove_testimony(record_directory: str) -> None:
     remove_log(record_directory)
     # Nobody but the run's supervisor, which is dead, has begun a record there.
     halves = [n for n in os.listdir(record_directory) if re.fullmatch(r"run\.json\..*\.tmp", n)]
     for name in (METRICS_FILE, PROCESSES_FILE, RESERVE_FILE, "stop", *halves):
         remove_if_there(f"{record_directory}/{name}")
-    delete_tree(f"{record_directory}/{PROBE_DIRECTORY}")
-    compact_points(record_directory)
+
+
+def tidy(store: Store, stored: StoredRun) -> None:
+    """Remove what a supervisor left that was killed when it had just written the end of its run."""
+    run = stored.run
+    if run is None or run.exit is None or not os.path.lexists(store.record_path(run.id, "lock")):
+        return
+    lock = store.lock(run.id)
+    try:
+        if lock.acquire():
+            record_directory = f"{stored.directory}/{RECORD_DIRECTORY}"
+            _remove_testimony(record_directory)
+            if not any(remark.code == POINTS_WAITING for remark in run.warnings):
+                delete_tree(f"{record_directory}/{PROBE_DIRECTORY}")
+    except OSError:
+        return
+    finally:
+        lock.release(remove=True)
 
 
 def has_waiting_points(store: Store, run_id: RunId) -> bool:

@@ -40,7 +40,7 @@ from reenact.execute.testimony import (
 )
 from reenact.execute.told import Told, collect, with_roles
 from reenact.model.environment import PythonFacts
-from reenact.model.identity import RunId, new_run_id
+from reenact.model.identity import Digest, RunId, new_run_id
 from reenact.model.paths import path_to_text, printable
 from reenact.model.record import encode_notes, encode_run, to_json
 from reenact.model.run import Conditions, Notes, Remark, Run, Source, Usage
@@ -468,12 +468,18 @@ class _Execution:
     def _look_at_files(self, hellos: list[dict[str, Any]]) -> Found:
         """Say what was read and written, while the links of the run directory are still there."""
         has_copies = self.tree is not None and self.plan.request.snapshot
-        sources = self.tree.sources if self.tree is not None and has_copies else ()
+        known = self.tree.sources if self.tree is not None and has_copies else ()
+        sources = {file.path: (file.digest, file.size) for file in known}
+        if not has_copies:
+            # Code with other literals is the run's own; without a snapshot nothing says what it was.
+            sources = dict.fromkeys(
+                (path for path in self.plan.changes if path.endswith(".py")), (Digest(""), 0)
+            )
         found = look_at_run(
             self.store,
             self.run,
             self.directory,
-            sources={file.path: (file.digest, file.size) for file in sources},
+            sources=sources,
             env=self.plan.env,
             hellos=hellos,
         )

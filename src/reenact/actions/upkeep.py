@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from reenact.actions.context import Context
-from reenact.actions.recover import has_waiting_points, recover, store_waiting
+from reenact.actions.recover import recover, store_waiting, tidy
 from reenact.errors import NotFound, ReenactError
+from reenact.execute.testimony import POINTS_WAITING
 from reenact.model.identity import Digest, RunId
 from reenact.model.paths import text_to_path
 from reenact.model.run import Run, Status
@@ -101,6 +102,7 @@ def check_store(
                 continue  # It was moved or deleted just now.
             runs += 1
             if repair and not deleted:
+                tidy(store, stored)
                 stored = store_waiting(store, recover(store, stored))
             check.run(stored)
             if not deleted and stored.status is Status.KILLED and stored.record.ended is None:
@@ -209,7 +211,7 @@ class _Check:
                 self._blob(digest, None, [stored.id])
         if run.source is not None:
             self._trees.setdefault(run.source.tree, []).append(stored.id)
-        if run.ended is not None and has_waiting_points(self.store, stored.id):
+        if any(remark.code == POINTS_WAITING for remark in run.warnings):
             self._problems.append(Problem("points-waiting", stored.id, "points wait for room"))
         if run.ended is not None:
             self._problems += _check_files(stored, run, quick=self.quick)
