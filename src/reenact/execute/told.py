@@ -224,8 +224,12 @@ def _note_capture(
         detail=None if detail is None else _clean(str(detail), secrets),
     )
     former = captures.get(name)
-    if former is None or former.is_captured:
+    if former is None:
         captures[name] = capture
+    elif former.is_captured:
+        # A worker that says nothing of it takes nothing back of what its parent said.
+        if not capture.is_captured or capture.detail is not None or former.detail is None:
+            captures[name] = capture
     elif former.version is None:
         # What is not captured may fail before the package says which version it is.
         captures[name] = msgspec.structs.replace(former, version=capture.version)

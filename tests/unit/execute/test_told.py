@@ -78,3 +78,16 @@ def test_a_secret_is_nowhere() -> None:
     captured = tell("framework", name="f", detail="cannot log in with hunter2").captures
 
     assert captured[0].detail == "cannot log in with <redacted>"
+
+
+def test_a_worker_takes_nothing_back_of_what_was_said_of_a_framework() -> None:
+    one = {"name": "sklearn", "version": "1.9", "state": "captured"}
+    events = [
+        Event("1-a", "framework", one),
+        Event("1-a", "framework", {**one, "detail": "not all of it"}),
+        Event("2-b", "framework", one),
+    ]
+
+    (capture,) = collect(events, "/run").captures
+
+    assert (capture.detail, capture.is_captured) == ("not all of it", True)
