@@ -37,6 +37,7 @@ from reenact.execute.stage import files_below
 from reenact.execute.testimony import (
     METRICS_FILE,
     PROCESSES_FILE,
+    SHIM,
     describe_output,
     processes,
     read_hellos,
@@ -58,7 +59,6 @@ from reenact.store.store import RECORD_DIRECTORY, STOP_MARKER, Store
 _LONG_S = 1.0
 """The end of a shorter run is not worth waiting for the disk, nor a look at the machine."""
 _MOST_TRACEBACK = 1 << 16
-_SHIM = os.path.join(os.path.dirname(os.path.dirname(__file__)), "probe", "shim")
 _OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + "/"
 
 _only_one = threading.Lock()
@@ -289,7 +289,7 @@ class InProcess:
         """Let child processes find the run; return what stood there, and what stands there now."""
         path = os.environ.get("PYTHONPATH")
         ours = {
-            "PYTHONPATH": _SHIM + (os.pathsep + path if path else ""),
+            "PYTHONPATH": SHIM + (os.pathsep + path if path else ""),
             "REENACT_RUN_ID": self.run.id,
             "REENACT_RUN_DIR": self.directory,
             "REENACT_RECORD_DIR": self._record,

@@ -11,15 +11,14 @@ import os
 import subprocess
 from typing import NamedTuple
 
-import reenact
 from reenact.errors import NotFound, ReenactError
+from reenact.execute.testimony import SHIM
 from reenact.store.files import remove_if_there, write_atomically
 
 PTH_FILE = "reenact.pth"
 START_FILE = "reenact.start"
 MODULE_FILE = "_reenact_hook.py"
 
-_SHIM = os.path.join(os.path.dirname(reenact.__file__), "probe", "shim")
 
 _PTH = (
     'import os; "REENACT_RECORD_DIR" in os.environ and __import__("_reenact_hook").start()'
@@ -86,7 +85,7 @@ def install_hook(python: str) -> Hook:
     try:
         # The module first: a `.pth` file must find it.
         for name, content in (
-            (MODULE_FILE, _MODULE.format(shim=_SHIM)),
+            (MODULE_FILE, _MODULE.format(shim=SHIM)),
             (START_FILE, _START),
             (PTH_FILE, _PTH),
         ):

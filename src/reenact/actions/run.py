@@ -31,6 +31,7 @@ from reenact.execute.testimony import (
     POINTS_WAITING,
     PROCESSES_FILE,
     RESERVE_FILE,
+    SHIM,
     describe_output,
     installations,
     processes,
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
     from reenact.execute.recorder import Recorder
     from reenact.snapshot.state import Watch
 
-SHIM = os.path.join(os.path.dirname(os.path.dirname(__file__)), "probe", "shim")
 
 _SELDOM_S = 0.3
 """Runs shorter than this are described after their end, longer ones while they run."""

@@ -18,6 +18,8 @@ from reenact.model.secrets import hide, redact_argv
 from reenact.store.blobs import digest_file
 from reenact.store.files import read_file
 
+SHIM = os.path.join(os.path.dirname(os.path.dirname(__file__)), "probe", "shim")
+"""The directory on `PYTHONPATH` by which the probe enters Python processes."""
 METRICS_FILE = "metrics.lines"
 """The file in `.reenact/` that `$REENACT_METRICS` names."""
 PROCESSES_FILE = "processes"
