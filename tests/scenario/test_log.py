@@ -371,7 +371,7 @@ def test_forked_and_spawned_processes_log_into_the_same_run(desk: Desk, python: 
 
 def test_a_fork_in_the_middle_of_log_blocks_nobody(desk: Desk) -> None:
     script = """
-        import os, signal, sys, threading, reenact
+        import faulthandler, os, sys, threading, reenact
         sys.setswitchinterval(1e-6)
         stop = False
 
@@ -388,14 +388,17 @@ def test_a_fork_in_the_middle_of_log_blocks_nobody(desk: Desk) -> None:
         for number in range(60):
             pid = os.fork()
             if pid == 0:
-                signal.alarm(20)
+                faulthandler.dump_traceback_later(30, exit=True)
                 reenact.log({"child": float(number)}, step=number)
                 reenact.log_params(child=number)
                 os._exit(0)
-            assert os.waitpid(pid, 0)[1] == 0, number
+            status = os.waitpid(pid, 0)[1]
+            if status:
+                break
         stop = True
         for thread in threads:
             thread.join()
+        assert status == 0, (number, status)
     """
     record, complaints = run(desk, script)
 
@@ -410,15 +413,22 @@ def test_a_signal_handler_may_log_in_the_middle_of_log(desk: Desk, python: str) 
         import itertools
         numbers = itertools.count()
 
+        is_over = False
+
         def handler(*_):
+            if is_over:
+                return
             number = next(numbers)
             reenact.log({"handler": float(number), "new%d" % number: 1.0}, step=number)
+            # Not at an interval: on a busy machine the script would come to nothing else.
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)
 
         reenact.log  # loads what it needs
         signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)
         for step in range(30_000):
             reenact.log({"main": step / 3, "name%d" % (step % 3000): 2.0}, step=step)
+        is_over = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         reenact.log(fired=next(numbers))
     """

@@ -25,6 +25,8 @@ SOURCE_FILE = "file"
 SOURCE_SYSTEM = "system"
 
 _POLL_S = 0.5
+_LEAST_PIECE = 4096
+"""Bytes of output that are worth trying to store when more found no room."""
 _MOST_FAILURES = 20
 _Answer = TypeVar("_Answer")
 
@@ -106,11 +108,7 @@ class Recorder:
 
     def output(self, stream: int, data: bytes, time_ns: int) -> None:
         """Keep what the process printed, and the metrics in it."""
-        try:
-            self._output.append(stream, data, time_ns)
-        except OSError as error:
-            self._lost_output += len(data)
-            self._lost_reason = error.strerror
+        self._keep_output(stream, data, time_ns)
         found = self._ask("metrics in the output", lambda: self._lines[stream].feed(data, time_ns))
         self._keep(found or [], SOURCE_OUTPUT)
 
@@ -193,6 +191,22 @@ class Recorder:
             message = f"the GPUs could not be sampled: {self._sampler.gpu_failure}"
             warnings.append(Remark(code="gpu", message=message))
         return warnings
+
+    def _keep_output(self, stream: int, data: bytes, time_ns: int) -> bool:
+        """Store what was printed; where there is no room for all of it, its beginning."""
+        try:
+            self._output.append(stream, data, time_ns)
+        except OSError as error:
+            self._lost_reason = error.strerror
+            if len(data) > _LEAST_PIECE:
+                half = len(data) // 2
+                if self._keep_output(stream, data[:half], time_ns):
+                    return self._keep_output(stream, data[half:], time_ns)
+                self._lost_output += len(data) - half
+            else:
+                self._lost_output += len(data)
+            return False
+        return True
 
     def _poll(self) -> None:
         self._take_from_file(self._file.poll)
