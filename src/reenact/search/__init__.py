@@ -1,0 +1,1 @@
+"""Batches and searches: what flags are set to in which trial, and what the results say."""
