@@ -1,0 +1,1 @@
+"""The project file: read, validated, with everything that it inherits filled in."""

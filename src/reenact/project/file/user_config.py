@@ -1,0 +1,127 @@
+"""Read what a user has set up: `~/.config/reenact/config.yml`, or what the project has instead."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping as Mapping_
+from typing import Any
+
+from reenact.errors import BadProjectFile
+from reenact.project.file.keys import USER_CONFIG_KEYS, Key
+from reenact.project.file.model import Level, Place, UserConfig
+from reenact.project.file.section import Findings, Section, describe, did_you_mean
+from reenact.project.file.yaml import (
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+    YamlError,
+    is_null,
+    plain_data,
+    read_yaml,
+)
+
+PROJECT_NAMES = ("reenact-config.yml", "guild-config.yml")
+"""A file of the project that replaces the user's; of two the first counts."""
+
+_DIFF_KEYS = {"command": Key("text", "the program that compares files")}
+
+
+def find_user_config(directory: str, env: Mapping_[str, str]) -> str | None:
+    """Return the path of the configuration that counts in a project; None if there is none."""
+    base = env.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    for path in (*(f"{directory}/{name}" for name in PROJECT_NAMES), f"{base}/reenact/config.yml"):
+        if os.path.isfile(path):
+            return path
+    return None
+
+
+def load_user_config(directory: str, env: Mapping_[str, str]) -> UserConfig | None:
+    """Read the configuration that counts in a project.
+
+    Raises:
+        BadProjectFile: there is one, and it cannot be used.
+    """
+    path = find_user_config(directory, env)
+    if path is None:
+        return None
+    findings = Findings()
+    config = read_user_config(path, os.path.relpath(path, directory), findings)
+    for finding in findings.all:
+        if finding.level is Level.ERROR:
+            raise BadProjectFile(str(finding), hint=finding.hint)
+    return config
+
+
+def read_user_config(path: str, shown: str, findings: Findings) -> UserConfig:
+    """Read a configuration and collect what is wrong with it.
+
+    Args:
+        path: of the file.
+        shown: how places name it.
+        findings: where to put what is wrong.
+    """
+    place = Place(shown, 1)
+    empty = UserConfig(place=place)
+    try:
+        with open(path, "rb") as file:
+            root = read_yaml(file.read(), shown)
+    except OSError as error:
+        findings.error(place, f"`{shown}` cannot be read: {error.strerror}")
+        return empty
+    except YamlError as error:
+        findings.error(error.place, error.plain, error.hint)
+        return empty
+    if root is None or is_null(root):
+        return empty
+    if not isinstance(root, Mapping):
+        findings.error(root.place, f"a configuration is a mapping, not {describe(root)}")
+        return empty
+    section = Section(root, USER_CONFIG_KEYS, "the configuration", findings)
+    diff = section.mapping("diff")
+    command = None
+    if diff is not None:
+        command = Section(diff, _DIFF_KEYS, "`diff`", findings).text("command")
+    return UserConfig(
+        place=place,
+        remotes=_read_remotes(section, findings),
+        diff_command=command,
+        notes=tuple(findings.all),
+    )
+
+
+def _read_remotes(section: Section, findings: Findings) -> dict[str, dict[str, Any]]:
+    configs = section.mapping("config")
+    known = {} if configs is None else configs.items
+    remotes = section.mapping("remotes")
+    found: dict[str, dict[str, Any]] = {}
+    for name, node in () if remotes is None else remotes.items.items():
+        if isinstance(node, Mapping):
+            found[name] = _extended(node, known, (), findings)
+        else:
+            findings.error(node.place, f"remote `{name}` takes a mapping, not {describe(node)}")
+    return found
+
+
+def _extended(
+    node: Mapping, configs: dict[str, Node], above: tuple[str, ...], findings: Findings
+) -> dict[str, Any]:
+    data = {name: plain_data(value) for name, value in node.items.items() if name != "extends"}
+    extends = node.get("extends")
+    for item in extends.items if isinstance(extends, Sequence) else [extends]:
+        if not isinstance(item, Scalar) or item.value is None:
+            continue
+        parent = configs.get(item.text)
+        if item.text in above:
+            chain = " → ".join((*above[above.index(item.text) :], item.text))
+            findings.error(item.place, f"configs extend each other: {chain}")
+        elif not isinstance(parent, Mapping):
+            findings.error(
+                item.place,
+                f"there is no config `{item.text}` to extend",
+                did_you_mean(item.text, configs),
+            )
+        else:
+            inherited = _extended(parent, configs, (*above, item.text), findings)
+            data = {**inherited, **data}
+    return data
