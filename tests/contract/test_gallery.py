@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from fidelity import Both, run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 
 Record = dict[str, Any]
 
@@ -256,7 +256,7 @@ def run(directory: Path, script: str) -> Both:
         {"plot_example.py": script},
         "plot_example.py",
         python=python_with("sklearn", "matplotlib"),
-        env={"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
+        env={**QUICK, "MPLBACKEND": "Agg"},
     )
 
 

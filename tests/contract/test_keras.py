@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fidelity import Both, run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 
 Record = dict[str, Any]
 
@@ -58,7 +58,7 @@ def run(directory: Path, script: str, *words: str, status: int = 0) -> Both:
         "train.py",
         recorded=[*words, "train.py"],
         python=python_with("keras", "torch"),
-        env={"OMP_NUM_THREADS": "1", "KERAS_BACKEND": "torch"},
+        env={**QUICK, "KERAS_BACKEND": "torch"},
     )
     assert both.recorded.stdout == both.plain.stdout, both.recorded.stderr
     assert both.recorded.status == both.plain.status == status, both.plain.stderr

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fidelity import run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 
 Record = dict[str, Any]
 
@@ -45,7 +45,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
         "train.py",
         recorded=["--save-models", "train.py"],
         python=python_with("lightgbm", "sklearn", "pandas"),
-        env={"OMP_NUM_THREADS": "1"},
+        env=QUICK,
     )
     assert both.recorded.stdout == both.plain.stdout, both.recorded.stderr
     assert both.recorded.stderr == both.plain.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fidelity import run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 
 TRAINING = """
     import hashlib, logging, os, warnings
@@ -85,7 +85,7 @@ def test_a_fit_is_recorded_and_comes_out_the_same(
         "train.py",
         recorded=["--save-models", "train.py"],
         python=python_with("torch", package),
-        env={"OMP_NUM_THREADS": "1"},
+        env=QUICK,
     )
 
     assert done.plain.status == 0, done.plain.stderr
@@ -124,7 +124,7 @@ def test_metrics_are_recorded_at_the_steps_and_as_often_as_they_are_logged(
         {"train.py": script},
         "train.py",
         python=python_with("torch", "lightning"),
-        env={"OMP_NUM_THREADS": "1"},
+        env=QUICK,
     )
 
     record = json.loads((done.world.run_directory / ".reenact/run.json").read_bytes())

@@ -9,7 +9,7 @@ import pytest
 
 from commands import Desk
 from fidelity import Both, run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 from notebooks import notebook
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -28,7 +28,7 @@ def run(directory: Path, script: str, fonts: str, backend: str = "agg") -> Both:
         {"plot.py": script},
         "plot.py",
         python=python_with("matplotlib", "seaborn", "pandas"),
-        env={"MPLBACKEND": backend, "MPLCONFIGDIR": fonts, "OMP_NUM_THREADS": "1"},
+        env={**QUICK, "MPLBACKEND": backend, "MPLCONFIGDIR": fonts},
     )
     assert both.recorded.stdout == both.plain.stdout
     assert both.recorded.stderr == both.plain.stderr
@@ -193,26 +193,40 @@ def test_a_figure_of_the_project_is_not_written_over(tmp_path: Path, fonts: str)
     assert set(figures_of(both)) == {"figures/1.png", "figures/2.png"}
 
 
-def test_a_figure_that_is_only_written_over_is_no_input(tmp_path: Path, fonts: str) -> None:
-    script = """
+@pytest.mark.parametrize("pillow", ["PIL.__version__", "'10.4.0'"])
+def test_a_figure_that_is_only_written_over_is_no_input(
+    tmp_path: Path, fonts: str, pillow: str
+) -> None:
+    """Pillow before version 11 goes along links by itself, past what we put in their place."""
+    script = f"""
+        import os
         import matplotlib.pyplot as plt
+        import PIL
+        PIL.__version__ = {pillow}
         plt.plot([1, 2])
-        plt.savefig("fit.png")
-        plt.savefig("fit.pdf")
+        for name in ("fit.png", "fit.pdf", "plots/fit.png", "plots/fit-2.png"):
+            plt.savefig(name)
+        try:
+            plt.savefig("fit-3.png", pil_kwargs={{"format": "none of these"}})
+        except KeyError as error:
+            print(error, os.path.getsize("fit-3.png"))
     """
+    files = ("fit.png", "fit.pdf", "plots/fit.png", "fit-3.png")
 
     both = run_both(
         tmp_path,
-        {"plot.py": script, "fit.png": b"of yesterday", "fit.pdf": b"too", ".gitignore": "fit*\n"},
+        {"plot.py": script, **dict.fromkeys(files, b"of yesterday"), ".gitignore": "fit*\n"},
         "plot.py",
         python=python_with("matplotlib"),
         env={"MPLBACKEND": "agg", "MPLCONFIGDIR": fonts},
     )
 
+    assert both.recorded.stdout == both.plain.stdout == b"'NONE OF THESE' 12\n", both.plain.stderr
     assert both.touched == {}
-    assert set(figures_of(both)) == {"fit.png", "fit.pdf"}
+    assert set(figures_of(both)) == {"fit.png", "fit.pdf", "plots/fit.png", "plots/fit-2.png"}
     record = json.loads((both.world.run_directory / ".reenact" / "run.json").read_bytes())
     assert record.get("inputs", []) == []
+    assert {file["path"] for file in record["outputs"]} == set(figures_of(both))
 
 
 def test_a_figure_of_a_notebook_is_kept_once(tmp_path: Path, fonts: str) -> None:

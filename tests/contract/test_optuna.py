@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fidelity import Both, run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 
 
 def run(tmp_path: Path, script: str) -> tuple[Both, dict[str, Any]]:
@@ -19,7 +19,7 @@ def run(tmp_path: Path, script: str) -> tuple[Both, dict[str, Any]]:
         {"search.py": script},
         "search.py",
         python=python_with("optuna"),
-        env={"OMP_NUM_THREADS": "1"},
+        env=QUICK,
     )
     assert done.recorded.status == done.plain.status, done.recorded.stderr
     assert done.recorded.stdout == done.plain.stdout

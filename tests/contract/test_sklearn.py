@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fidelity import Both, run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 
 Record = dict[str, Any]
 
@@ -35,7 +35,7 @@ def run(directory: Path, script: str, *words: str, begin: str = BEGIN) -> Both:
         "train.py",
         recorded=[*words, "train.py"],
         python=python_with("sklearn", "pandas", "skops"),
-        env={"OMP_NUM_THREADS": "1"},
+        env=QUICK,
     )
     assert both.recorded.stdout == both.plain.stdout
     assert both.recorded.status == both.plain.status
@@ -501,19 +501,51 @@ def test_a_wrong_name_in_autolog_is_said_once(tmp_path: Path) -> None:
 
 def test_functions_show_the_parameters_of_the_original(tmp_path: Path) -> None:
     script = """
+    import functools
     import inspect
-    from sklearn.metrics import accuracy_score
+    import pickle
+    import pydoc
+    import warnings
     from sklearn.base import BaseEstimator
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import accuracy_score
+    from sklearn.model_selection import GridSearchCV
 
     class Mine(BaseEstimator):
         def fit(self, X, y=None, *, rate: float = 0.5):
             return self
 
-    print(inspect.getfullargspec(Mine.fit), inspect.getfullargspec(Mine().fit))
-    for function in (Mine.fit, Mine().fit, Ridge.fit, Ridge().fit, accuracy_score):
-        print(inspect.signature(function), inspect.getsourcelines(function)[1])
+    class Noisy(Ridge):
+        @functools.wraps(Ridge.fit)
+        def fit(estimator, *rest, **options):
+            warnings.warn("from the outside", stacklevel=2)
+            return super(Noisy, estimator).fit(*rest, **options)
+
+    pipeline = Pipeline([("svc", SVC())])
+    for function in (
+        Mine.fit, Mine().fit, Ridge.fit, Ridge().fit, Ridge.score, Noisy.fit, SVC.fit, KMeans.fit,
+        KMeans.fit_predict, StandardScaler.fit_transform, StandardScaler().fit_transform,
+        StandardScaler.partial_fit, Pipeline.fit, Pipeline.score, pipeline.predict,
+        GridSearchCV.fit, GridSearchCV(SVC(), {}).score,
+    ):
+        print(inspect.getfullargspec(function), inspect.signature(function))
+        print(function.__name__, function.__qualname__, function.__module__, inspect.getdoc(function))
+        print(inspect.getsource(function), pydoc.render_doc(function))
+        over = functools.wraps(function)(lambda *rest: None)
+        print(inspect.signature(over), over.__wrapped__ is function, over.__qualname__)
+    print(inspect.getfullargspec(accuracy_score), inspect.signature(accuracy_score))
+    for function in (Ridge.fit, SVC.fit, accuracy_score):
+        print(pickle.loads(pickle.dumps(function)) is function)
+    fit = pickle.loads(pickle.dumps(Ridge(alpha=2).fit))
+    print(fit.__self__, fit(X, y).coef_)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Noisy().fit(X, y=y)
+    print([(str(one.message), one.filename.endswith("train.py"), one.lineno) for one in caught])
+    print(pydoc.render_doc(Ridge))
     """
 
     both = run(tmp_path, script)
 
+    assert both.plain.status == 0, both.plain.stderr
     assert b"rate" in both.recorded.stdout

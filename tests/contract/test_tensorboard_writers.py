@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fidelity import Both, run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 
 SCRIPT = """
     import os
@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> tuple[Both, dict[str, Any]]:
         {"train.py": SCRIPT},
         "train.py",
         python=python_with("torch", "tensorboard", "tensorboardX"),
-        env={"OMP_NUM_THREADS": "1", "ELSEWHERE": str(elsewhere)},
+        env={**QUICK, "ELSEWHERE": str(elsewhere)},
     )
     assert done.plain.status == done.recorded.status == 0, done.recorded.stderr
     assert done.recorded.stdout == done.plain.stdout

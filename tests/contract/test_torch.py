@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fidelity import Both, run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 
 TRAINING = """
     import hashlib
@@ -68,7 +68,7 @@ def run(directory: Path, script: str, *words: str, **env: str) -> Both:
         "train.py",
         recorded=[*words, "train.py"],
         python=python_with("torch"),
-        env={"OMP_NUM_THREADS": "1", **env},
+        env={**QUICK, **env},
     )
     assert done.recorded.status == done.plain.status, done.recorded.stderr
     assert done.recorded.stdout == done.plain.stdout

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fidelity import Both, run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 
 Record = dict[str, Any]
 
@@ -22,7 +22,7 @@ def run(directory: Path, module: str, script: str, **env: str) -> Both:
         {"train.py": script},
         "train.py",
         python=python_with(module),
-        env={"OMP_NUM_THREADS": "1", **quiet, **env},
+        env={**QUICK, **quiet, **env},
     )
 
 

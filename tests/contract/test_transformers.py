@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fidelity import run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 
 TRAINING = """
     import hashlib
@@ -58,7 +58,7 @@ def test_a_training_is_recorded_and_comes_out_the_same(tmp_path: Path) -> None:
         "train.py",
         recorded=["--save-models", "train.py"],
         python=python_with("torch", "transformers", "accelerate"),
-        env={"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        env={**QUICK, "HF_HUB_OFFLINE": "1"},
     )
 
     assert done.plain.status == done.recorded.status == 0, done.recorded.stderr

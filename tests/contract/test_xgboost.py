@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fidelity import Both, Files, run_both
-from frameworks import python_with
+from frameworks import QUICK, python_with
 
 Record = dict[str, Any]
 
@@ -46,7 +46,7 @@ def run(directory: Path, files: Files, *words: str, **env: str) -> Both:
         "train.py",
         recorded=[*words, "train.py"],
         python=python_with("xgboost", "sklearn", "pandas"),
-        env={"OMP_NUM_THREADS": "1", **env},
+        env={**QUICK, **env},
     )
     assert both.recorded.stdout == both.plain.stdout, both.recorded.stderr
     assert both.recorded.status == both.plain.status == 0, both.plain.stderr

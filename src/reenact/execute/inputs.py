@@ -192,10 +192,13 @@ class _Judge:
         directory = path.rpartition("/")[0]
         if directory and self._is_installed(directory):
             return "packages"
+        if use.is_staged and (given := place.find_required(path)) is not None:
+            return _Wanted(path, given, "", read) if given else "own"
         at = f"{place.project}/{path}"
         source = place.sources.get(path)
         if source is not None:
-            if suffix(path) in CODE:
+            # A file in which values were replaced is as much the run's own as code is.
+            if suffix(path) in CODE or not source[0]:
                 return "source"
             if use.is_staged:
                 return _Wanted(path, at, self._root, read, known=source)

@@ -55,7 +55,7 @@ class Event(NamedTuple):
     Attributes:
         process: which process: the key of its files.
         kind: what; see `journal.py` for the kinds and their fields.
-        fields: the rest.
+        fields: the rest, as the process said it; text may hold lone surrogates.
     """
 
     process: str
@@ -106,6 +106,13 @@ class JournalTail:
         # Those that had to wait come first the next time.
         self._active = self._active[len(seen) :] + [one for one in seen if one.is_active]
         return found
+
+    def read_events(self) -> None:
+        """Take in the events that have come, and no points."""
+        self._find_new()
+        for journal in self._journals.values():
+            if journal.is_active:
+                journal.read_events(self.events)
 
     def finish(self) -> Iterator[Reported]:
         """Yield what is left when no process writes any more, a piece at a time."""
@@ -200,11 +207,11 @@ class _Journal:
                 # records that were appended.
                 while data := self._read_records(file, self._index, _CHUNK_RECORDS):
                     self._index += len(data) // _RECORD.size
-                    if data.strip(b"\0"):
+                    if data := _without_zeros(data):
                         yield from self._points([data], events)
         except FileNotFoundError:
             pass
-        self._read_events(events)
+        self.read_events(events)
 
     def _read_header(self, file: FileIO) -> None:
         data = self._read_records(file, 0, 1)
@@ -242,7 +249,7 @@ class _Journal:
     def _points(self, pieces: list[bytes], events: list[Event]) -> list[Reported]:
         """Make points of records."""
         # Events after records: the name of a point that is there is there, too.
-        self._read_events(events)
+        self.read_events(events)
         found: dict[str, list[Point]] = {}
         # Makes the same Point without a Python frame for each.
         new = tuple.__new__
@@ -266,11 +273,15 @@ class _Journal:
                     found.setdefault(source, []).append(point)
         return [Reported(source, points) for source, points in found.items()]
 
-    def _read_events(self, events: list[Event]) -> None:
+    def read_events(self, events: list[Event]) -> None:
+        """Add new events to `events`; names and losses are kept here."""
         try:
             with open(f"{self._path}.events", "rb", buffering=0) as file:
-                file.seek(self._events_at)
-                data = file.read(_MOST_EVENTS_BYTES)
+                # Nothing new, most of the time; and no room is taken for more than there is.
+                new = os.fstat(file.fileno()).st_size - self._events_at
+                if new <= 0:
+                    return
+                data = os.pread(file.fileno(), min(new, _MOST_EVENTS_BYTES), self._events_at)
         except FileNotFoundError:
             return
         end = data.rfind(b"\n") + 1
@@ -279,17 +290,26 @@ class _Journal:
             try:
                 fields = json.loads(line)
                 kind = fields.pop("k")
-                if b"\\ud" in line:
-                    fields = _storable(fields)
                 if kind == "name":
-                    source = f"{fields['origin']}:{self._key}"
-                    self._names[fields["id"]] = (fields["name"], source)
+                    source = storable(f"{fields['origin']}:{self._key}")
+                    self._names[fields["id"]] = (storable(fields["name"]), source)
                 elif kind == "lost":
                     self.lost = max(self.lost, fields["count"])
                 else:
                     events.append(Event(self._key, kind, fields))
             except (ValueError, AttributeError, KeyError, TypeError):
                 continue  # Half a line, of a process that was killed.
+
+
+def _without_zeros(data: bytes) -> bytes:
+    """Leave out records at the end that were set aside and not used: nearly all of a small file."""
+    nothing = bytes(len(data))
+    while data:
+        half = len(data) // 2 // _RECORD.size * _RECORD.size
+        if data[half:] != nothing[half : len(data)]:
+            break
+        data = data[:half]
+    return data
 
 
 def _is_whole(data: bytes) -> bool:
@@ -300,15 +320,6 @@ def _is_whole(data: bytes) -> bool:
     )
 
 
-def _storable(value: Any) -> Any:
-    """Show lone surrogates, which no record can hold, by their escapes; but not in paths."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, list):
-        return [_storable(item) for item in value]
-    if isinstance(value, dict):
-        return {
-            _storable(name): inner if name == "path" else _storable(inner)
-            for name, inner in value.items()
-        }
-    return value
+def storable(text: str) -> str:
+    """Show lone surrogates, which no record can hold, by their escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

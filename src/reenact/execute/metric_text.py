@@ -3,10 +3,12 @@ r"""Find metrics in lines of text: what a program prints becomes points.
 A number is taken as a metric if it stands alone and has a name in front of it. In this order:
 
 1. Lines end at a newline; a carriage return or backspaces end one that is drawn again. Terminal
-   escapes and a time stamp in front go. Tracebacks, Python warnings, lines above 64 kB (JSON: 1 MB)
-   and lines with zero bytes are left out.
+   escapes and a time stamp in front go. Tracebacks, Python warnings and printed objects of several
+   lines (see `metric_blocks`), lines above 64 kB (JSON: 1 MB) and lines with zero bytes are left out.
 2. A line that is a JSON object or a Python dict gives each number in it; nested names are joined
-   by `/`. A line `| name | number |` of a table gives that number. All others are read as text:
+   by `/`. Where each of them is a param that a framework has told of, with that value, it is a print
+   of params and gives none. A line `| name | number |` of a table gives that number. All others are
+   read as text:
 3. Arguments of a call or of a printed object, `Adam(lr=0.1)`, are left out; `tensor(0.5)` and
    `np.float64(0.5)` are the number inside.
 4. A number stands alone: a decimal, `1e-3`, `nan`, `inf`, `91.2%`, or a fraction `9840/10000`,
@@ -16,9 +18,10 @@ A number is taken as a metric if it stands alone and has a name in front of it. 
    name and number the line must hold a step, or end in two or more such pairs of decimals.
 6. Not metrics: an integer glued to a colon (`cuda:0`), a percentage that a bar follows, names of
    places, times and versions (`line`, `pid`, `port`, `version`, `eta`, ...), file names, options
-   (`--lr=0.1`), flags of the run, and a name's second appearance on the line.
+   (`--lr=0.1`), flags of the run, the totals of a model's summary (`Total params: 19`), and a name's
+   second appearance on the line.
 7. What stands under a word for another set than the training set (`Test: loss 0.5`) gets it in
-   front of its name: `Test loss`.
+   front of its name: `Test loss`. LightGBM's `valid_0's l2` is `valid_0-l2`, as everywhere else.
 
 Step: `global_step`, else `step`, else `iter` or `iteration`, else `batch`, else `epoch`, if written
 as an integer; also `[10]` or `10:` in front of all. A step with a total inside an epoch
@@ -35,6 +38,7 @@ import re
 from enum import StrEnum
 from typing import NamedTuple
 
+from reenact.execute.metric_blocks import Blocks, Verdict, leaves_open, may_open
 from reenact.execute.metric_objects import (
     MAX_LINE_BYTES,
     REAL,
@@ -42,6 +46,7 @@ from reenact.execute.metric_objects import (
     is_object,
     numbers_of_object,
 )
+from reenact.execute.params_told import IsParam
 from reenact.model.metrics import Point
 
 MAX_JSON_BYTES = 1024 * 1024
@@ -63,6 +68,8 @@ class Rule(StrEnum):
     COLON = "an integer glued to a colon is an address, a device or a line of a file"
     COMPARED = "it is compared with, not reported"
     NOT_A_METRIC = "its name is that of a place, a time or a version"
+    SUMMARY = "it is a line of a model's summary"
+    PARAM = "it is printed with other params that a framework told of, and no metric"
     FILE = "its name is that of a file"
     FLAG = "its name is that of a flag"
     TWICE = "its name was taken before on this line"
@@ -121,19 +128,26 @@ class LineMetrics:
     """Turn one stream of output into points, a chunk at a time.
 
     Attributes:
-        ignored_lines: how many lines were too long to be looked at.
         ignored_names: how many numbers were not taken because of the limit on names.
     """
 
-    def __init__(self, exclude: frozenset[str] = frozenset()) -> None:
-        self.ignored_lines = 0
+    def __init__(
+        self, exclude: frozenset[str] = frozenset(), is_param: IsParam | None = None
+    ) -> None:
+        """Begin.
+
+        Args:
+            exclude: names that are never metrics.
+            is_param: tells of numbers that are known to be params.
+        """
         self.ignored_names = 0
         self._exclude = exclude
+        self._is_param = is_param
         self._pending = b""
         self._is_skipping = False
-        self._traceback: str | None = None
-        self._after_warning = False
-        self._is_watchful = False
+        self._blocks = Blocks()
+        # Lines that may belong to a warning, and when they came.
+        self._held: list[tuple[str, int]] = []
         self._shapes: dict[tuple[str | bool, ...], _Shape] = {}
         self._seen: dict[str, int] = {}
         self._rounds: dict[int, _Round] = {}
@@ -150,7 +164,7 @@ class LineMetrics:
             data = data[found.end() :]
             self._is_skipping = False
         lines, newline, rest = data.rpartition(b"\n")
-        if newline and (self._is_watchful or _may_hold(lines)):
+        if newline and (self._blocks.is_open or _may_hold(lines) or leaves_open(lines)):
             self._read_lines(lines, time_ns, points)
         # A carriage return at the very end may be half of a line's end.
         *drawn, last = _split_redraws(rest.rstrip(b"\r"))
@@ -159,29 +173,32 @@ class LineMetrics:
             rest = rest[len(rest.rstrip(b"\r")) - len(last) :]
         self._pending = rest
         if len(rest) > MAX_LINE_BYTES and len(last) > MAX_LINE_BYTES and _is_too_long(last):
-            self.ignored_lines += 1
             self._pending = b""
             self._is_skipping = True
         return points
 
-    def finish(self, time_ns: int) -> list[Point]:
-        """Return the points of a last line that did not end."""
+    def finish(self, time_ns: int, *, was_cut_short: bool = False) -> list[Point]:
+        """Return the points of lines that waited for others.
+
+        Args:
+            time_ns: when it ended.
+            was_cut_short: a last line without an end may be half of one, and is left out.
+        """
         rest, self._pending = self._pending, b""
         points: list[Point] = []
-        if rest:
+        if rest and not was_cut_short:
             self._read_lines(rest, time_ns, points)
+        self._read_held(points)
         return points
 
-    def explain(self, line: str) -> Explanation:
+    def explain(self, line: str, time_ns: int = 0) -> Explanation:
         """Say what would become of each number on a line that came next; nothing is changed."""
         text = TERMINAL_ESCAPES.sub("", line.rstrip("\r\n"))
-        if _TRACEBACK in text or self._traceback is not None:
-            return Explanation((), "a traceback")
-        if _WARNING.search(text):
-            return Explanation((), "a warning")
+        if (reason := self._blocks.foresee(text)) is not None:
+            return Explanation((), reason)
         if len(line.encode("utf-8", "replace")) > MAX_LINE_BYTES and not is_object(text):
             return Explanation((), "longer than 64 kB")
-        rows, place = self._explain_text(text)
+        rows, place = self._explain_text(text, time_ns)
         found = []
         for number, name, value, rule in rows:
             step = None
@@ -195,6 +212,7 @@ class LineMetrics:
     def _read_lines(self, data: bytes, time_ns: int, points: list[Point]) -> None:
         has_redraws = b"\r" in data or b"\b" in data
         has_steps = _may_hold_steps(data)
+        has_open = leaves_open(data)
         has_zeros = b"\0" in data
         for line in data.split(b"\n"):
             if has_zeros and b"\0" in line:
@@ -202,7 +220,10 @@ class LineMetrics:
             if has_redraws and (b"\r" in line or b"\b" in line):
                 *drawn, line = _split_redraws(line.rstrip(b"\r"))
                 self._read_redraws(drawn, time_ns, points)
-            if _may_hold_pairs(line) or (has_steps and _may_hold_steps(line)) or self._is_watchful:
+            if (
+                _may_hold_pairs(line) or (has_steps and _may_hold_steps(line))
+                or self._blocks.is_open or (has_open and leaves_open(line))
+            ):  # fmt: skip
                 self._read_line(line, time_ns, points, is_drawn_again=False)
 
     def _read_redraws(self, pieces: list[bytes], time_ns: int, points: list[Point]) -> None:
@@ -214,43 +235,45 @@ class LineMetrics:
         self, line: bytes, time_ns: int, points: list[Point], *, is_drawn_again: bool
     ) -> None:
         if len(line) > MAX_LINE_BYTES and _is_too_long(line):
-            self.ignored_lines += 1
             return
         text = line.decode("utf-8", "replace")
         if "\x1b" in text:
             text = TERMINAL_ESCAPES.sub("", text)
-        if self._is_watchful and self._is_diagnostic(text):
+        if (self._blocks.is_open or may_open(text)) and not self._is_free(
+            text, time_ns, points, is_drawn_again=is_drawn_again
+        ):
             return
-        if "r" in text:
-            if _TRACEBACK in text:
-                # `[rank0]: Traceback ...`: the lines that follow open with the same.
-                prefix = text[: text.index(_TRACEBACK)]
-                self._traceback = prefix if prefix.startswith("[") else ""
-                self._is_watchful = True
-                return
-            if "Warning: " in text and _WARNING.search(text):
-                self._after_warning = self._is_watchful = True
-                return
-        taken, place = self._read_text(text)
+        self._take_text(text, time_ns, points, is_drawn_again=is_drawn_again)
+
+    def _is_free(
+        self, text: str, time_ns: int, points: list[Point], *, is_drawn_again: bool
+    ) -> bool:
+        """Say whether a line is to be read by itself; read what it releases before that."""
+        if is_drawn_again and self._held:
+            # No warning draws bars.
+            self._blocks.release()
+            self._read_held(points)
+        verdict = self._blocks.judge(text)
+        if verdict is Verdict.READ_HELD:
+            self._read_held(points)
+            verdict = self._blocks.judge(text)
+        if verdict is Verdict.HOLD:
+            self._held.append((text, time_ns))
+        elif verdict is Verdict.LEAVE_HELD:
+            self._held.clear()
+        return verdict is Verdict.READ
+
+    def _read_held(self, points: list[Point]) -> None:
+        held, self._held = self._held, []
+        for text, time_ns in held:
+            self._take_text(text, time_ns, points, is_drawn_again=False)
+
+    def _take_text(
+        self, text: str, time_ns: int, points: list[Point], *, is_drawn_again: bool
+    ) -> None:
+        taken, place = self._read_text(text, time_ns)
         if taken:
             self._emit(taken, place, time_ns, points, is_drawn_again=is_drawn_again)
-
-    def _is_diagnostic(self, text: str) -> bool:
-        """Say whether a line belongs to the traceback or the warning that came before it."""
-        if self._after_warning:
-            self._after_warning = False
-            self._is_watchful = self._traceback is not None
-            if text.startswith("  "):
-                return True
-        prefix = self._traceback
-        if prefix is None:
-            return False
-        if text.startswith(prefix) and text[len(prefix) : len(prefix) + 1] in ("", " "):
-            return True
-        # The first line that is not indented names the exception and ends it.
-        self._traceback = None
-        self._is_watchful = False
-        return True
 
     def _emit(
         self,
@@ -315,12 +338,13 @@ class LineMetrics:
             self._rounds.clear()
         self._rounds[bar[1]] = _Round(self._round(bar).before, bar[0], is_over=is_over)
 
-    def _read_text(self, text: str) -> tuple[list[tuple[str, float]], Place | None]:
+    def _read_text(self, text: str, time_ns: int) -> tuple[list[tuple[str, float]], Place | None]:
         """Return the metrics on a line and what it says about where the program is."""
-        if "{" in text and (numbers := numbers_of_object(text)) is not None:
+        has_object = "{" in text
+        if has_object and (numbers := numbers_of_object(text)) is not None:
             rows, place = self._judge_object(numbers)
             taken = [(row[1], row[2]) for row in rows if row[3] is _TAKEN and row[2] is not None]
-            return taken, place
+            return ([] if self._are_params(taken, time_ns) else taken), place
         parts = _split(text)
         if len(parts) == 1:
             return [], None
@@ -330,14 +354,24 @@ class LineMetrics:
             value = _value(parts[index])
             if value is not None:
                 taken.append((name, value))
+        if has_object and "{" in parts[0] and self._are_params(taken, time_ns):
+            taken = []
         return taken, _place(shape, parts, text) if taken else None
 
-    def _explain_text(self, text: str) -> tuple[list[_Row], Place | None]:
+    def _are_params(self, taken: list[tuple[str, float]], time_ns: int) -> bool:
+        """Say whether all numbers of an object are params; a name that was a metric stays one."""
+        is_param, seen = self._is_param, self._seen
+        return is_param is not None and all(
+            name not in seen and is_param(name, value, time_ns) for name, value in taken
+        )
+
+    def _explain_text(self, text: str, time_ns: int) -> tuple[list[_Row], Place | None]:
         """Return what becomes of each number on a line, those included that no rule looks at."""
         numbers = numbers_of_object(text)
         if numbers is not None:
-            return self._judge_object(numbers)
-        rows: list[_Row] = []
+            rows, place = self._judge_object(numbers)
+            return self._without_params(rows, time_ns), place
+        rows = []
         for call in _CALL.findall(WRAPPED.sub(r"\1", text)):
             rows += [(word, "", None, Rule.CALL) for word in _HIDDEN.findall(call)]
         parts = _split(text)
@@ -353,7 +387,15 @@ class LineMetrics:
             elif rule is _TAKEN and not self._has_room_for(name):
                 rule = Rule.TOO_MANY
             rows.append((part, name, value, rule))
+        if "{" in parts[0]:
+            rows = self._without_params(rows, time_ns)
         return rows, _place(shape, parts, text)
+
+    def _without_params(self, rows: list[_Row], time_ns: int) -> list[_Row]:
+        taken = [(row[1], row[2]) for row in rows if row[3] is _TAKEN and row[2] is not None]
+        if not self._are_params(taken, time_ns):
+            return rows
+        return [(*row[:3], Rule.PARAM) if row[3] is _TAKEN else row for row in rows]
 
     def _has_room_for(self, name: str) -> bool:
         return name in self._seen or len(self._seen) < MAX_NAMES
@@ -416,6 +458,8 @@ class LineMetrics:
                     heading = _heading_in(name) or heading
                 elif heading and not slot.has_set:
                     name = f"{heading} {name}"
+                elif "'s " in name and index > 1 and rules[0][0] is Rule.STEP:
+                    name = _as_autologged(name, after)
             elif "/" in number:
                 if _is_place(parts, index, slot.opening):
                     rule = Rule.PLACE
@@ -498,6 +542,8 @@ class LineMetrics:
             return Rule.NOT_A_METRIC
         if _FILE_NAME.search(last_word):
             return Rule.FILE
+        if name.lower() in _SUMMARY:
+            return Rule.SUMMARY
         if len(name) > MAX_NAME_LENGTH:
             return Rule.SENTENCE
         return Rule.TAKEN
@@ -578,6 +624,12 @@ _NOT_METRICS = frozenset(
     "asctime eta host levelno line lineno pid port ppid progress tid timestamp ts v_num "
     "version".split()
 )
+# What keras, torchinfo and torchsummary print below a model.
+_SUMMARY = frozenset([
+    *(f"{kind} params" for kind in ("total", "trainable", "non-trainable", "optimizer")),
+    "input size (mb)", "forward/backward pass size (mb)", "params size (mb)",
+    "estimated total size (mb)", "total mult-adds (m)", "total mult-adds (units.megabytes)",
+])  # fmt: skip
 _SETS = frozenset("train training val valid validation test testing eval evaluation dev".split())
 
 _NUMBER = re.compile(
@@ -609,8 +661,6 @@ _COUNT_ONLY = re.compile(r"(?:^|[\s|])([0-9]{1,18})it \[[0-9]")
 TERMINAL_ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])"
 )
-_TRACEBACK = "Traceback (most recent call last)"
-_WARNING = re.compile(r"\b[A-Z]\w*Warning: ")
 _LINE_END = re.compile(rb"[\n\r\b]")
 _DIGIT = re.compile(rb"[0-9]|[nN][aA][nN]|[iI][nN][fF]")
 _HIDDEN = re.compile(r"[^\s,;|()\[\]{}]*[0-9][^\s,;|()\[\]{}]*")
@@ -634,6 +684,15 @@ def _may_hold_steps(data: bytes) -> bool:
         b"step" in lower or b"epoch" in lower or b"iter" in lower or b"batch" in lower
         or b"\xe2\x94" in data or data.count(b"|") > 2
     )  # fmt: skip
+
+
+def _as_autologged(name: str, after: str) -> str:
+    """Return what LightGBM prints as `valid_0's l2` under the name that it is recorded by.
+
+    `valid's l2: 0.25 + 0.01` is of `cv`: mean and standard deviation.
+    """
+    name = name.removeprefix("cv_agg's ").replace("'s ", "-", 1).replace(" ", "-")
+    return f"{name}-mean" if after.startswith(" + ") else name
 
 
 def _heading_in(text: str) -> str | None:

@@ -135,6 +135,8 @@ def _read_records(data: bytes, used: int, events: list[Event], contacts: dict[st
     head = _RECORD.size
     # Many names are relative to few directories.
     bases: dict[bytes, str] = {}
+    # Makes the same tuples without a Python frame for each.
+    make = tuple.__new__
     while at + head <= used:
         done, pid, kind, base_bytes, flags, name_bytes, time_ns, size, mtime_ns, _ = (
             _RECORD.unpack_from(data, at)
@@ -164,10 +166,13 @@ def _read_records(data: bytes, used: int, events: list[Event], contacts: dict[st
             events.append(Event("move", pid, time_ns, old, old, target=new))
         elif kind in _KINDS:
             path = f"{base}/{name}" if base else name
-            if "/./" in path or "/../" in path or "//" in path or path.endswith(("/.", "/..")):
+            # One look at most names, of which hardly any has a dot there.
+            if ("/." in path or "//" in path) and (
+                "/./" in path or "/../" in path or "//" in path or path.endswith(("/.", "/.."))
+            ):
                 path = os.path.normpath(path)
-            stamp = Stamp(size, mtime_ns) if size >= 0 else None
-            events.append(Event(_KINDS[kind], pid, time_ns, name, path, flags, stamp))
+            stamp = make(Stamp, (size, mtime_ns)) if size >= 0 else None
+            events.append(make(Event, (_KINDS[kind], pid, time_ns, name, path, flags, stamp, None)))
 
 
 def _read_noted(record_directory: str) -> Iterator[Event]:

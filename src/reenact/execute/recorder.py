@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from reenact.execute.journals import MANY_POINTS
 from reenact.execute.metric_file import MetricFileTail
-from reenact.execute.metric_text import LineMetrics
+from reenact.execute.metric_patterns import line_reader
+from reenact.execute.params_told import IsParam
 from reenact.execute.sampler import Sampler
 from reenact.execute.testimony import METRICS_FILE
 from reenact.model.metrics import Point, Summarizer, Summary, kind_of
 from reenact.model.run import Remark, Run, Usage
 from reenact.store.metric_log import MetricWriter
 from reenact.store.output_log import STDERR, STDOUT, OutputWriter
+
+if TYPE_CHECKING:
+    from reenact.project.file.model import OutputScalars
 
 SOURCE_OUTPUT = "output"
 SOURCE_FILE = "file"
@@ -74,7 +78,13 @@ class Recorder:
     """
 
     def __init__(
-        self, directory: str, *, exclude: frozenset[str], sources: Iterable[PointSource] = ()
+        self,
+        directory: str,
+        *,
+        exclude: frozenset[str],
+        sources: Iterable[PointSource] = (),
+        is_param: IsParam | None = None,
+        scalars: OutputScalars | None = None,
     ) -> None:
         """Begin.
 
@@ -82,13 +92,15 @@ class Recorder:
             directory: the run's `.reenact/`.
             exclude: names that are never metrics when they are printed.
             sources: where else points come from.
+            is_param: tells of numbers that are known to be params.
+            scalars: patterns for metrics in the output, instead of our own rules.
         """
         self._output = OutputWriter(directory)
         self._points = MetricWriter(directory)
         self.summarizer = Summarizer()
         self._lines = {
-            STDOUT: LineMetrics(exclude),
-            STDERR: LineMetrics(exclude),
+            STDOUT: line_reader(scalars, exclude, is_param),
+            STDERR: line_reader(scalars, exclude, is_param),
         }
         self._file = MetricFileTail(f"{directory}/{METRICS_FILE}")
         self._sources = list(sources)
@@ -131,9 +143,10 @@ class Recorder:
                 of one: of `loss: 0.12` nobody knows how it went on.
         """
         self._take_from_file(self._file.poll)
+        for lines in self._lines.values():
+            rest = lines.finish(time.time_ns(), was_cut_short=was_cut_short)
+            self._keep(rest, SOURCE_OUTPUT)
         if not was_cut_short:
-            for lines in self._lines.values():
-                self._keep(lines.finish(time.time_ns()), SOURCE_OUTPUT)
             self._take_from_file(self._file.finish)
         for source in self._sources:
             self._keep_batches(source.finish)

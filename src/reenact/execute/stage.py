@@ -37,6 +37,12 @@ from reenact.store.store import RECORD_DIRECTORY
 
 BYTECODE = "__pycache__"
 
+REQUIRED_LINK = "/./"
+"""Targets of links to what the operation required begin so: they are known again by that alone.
+
+The probe knows it as well: such a link is made private before Python writes to it.
+"""
+
 _LONG_AGO_S = 315532800
 """1980-01-01 in seconds since 1970."""
 
@@ -289,7 +295,7 @@ def _share(stage: Stage, file: SourceFile, pool: SourcePool) -> bool:
 def _copy_rewritten(stage: Stage, path: str, content: bytes) -> None:
     """Put a file in which literals were replaced where it belongs, be it a link in the project."""
     at = f"{stage.run}/{path}"
-    mode = stat.S_IMODE(os.stat(f"{stage.project}/{path}").st_mode)
+    mode = _mode_of(f"{stage.project}/{path}")
     mtime_ns = time_of_content(digest_bytes(content))
     try:
         remove_if_there(at)
@@ -300,6 +306,14 @@ def _copy_rewritten(stage: Stage, path: str, content: bytes) -> None:
             hint="name the script by its own path",
         ) from None
     stage.copies[path] = (status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _mode_of(path: str) -> int:
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except FileNotFoundError:
+        # A template has no file of this name beside it.
+        return 0o644
 
 
 def _copy(stage: Stage, file: SourceFile, content: bytes, mtime_ns: int) -> None:
@@ -406,7 +420,8 @@ def _is_as_staged(stage: Stage, path: str, entry: os.DirEntry[str]) -> bool:
         target = os.readlink(entry.path)
         link = stage.links.get(path)
         # The second is a link that the probe made when it unfolded a directory.
-        return (link is not None and target == link[0]) or target == f"{stage.project}/{path}"
+        is_ours = target == f"{stage.project}/{path}" or target.startswith(REQUIRED_LINK)
+        return (link is not None and target == link[0]) or is_ours
     status = entry.stat(follow_symlinks=False)
     copy = stage.copies.get(path)
     if copy is not None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import stat
+import sys
+import termios
 import time
 from enum import Enum
 from typing import Protocol
@@ -49,6 +52,21 @@ class Stream:
         self.is_open = True
         self._waits = forward is not None and not _takes_everything(forward)
         self._pending = memoryview(b"")
+        self._read_bytes = 0
+        self._owed_bytes = 0
+
+    def note_end(self) -> None:
+        """Remember how much the child has left in the stream: that much is read in any case."""
+        try:
+            unread = fcntl.ioctl(self.descriptor, termios.FIONREAD, bytes(4))
+        except OSError:
+            return  # Of a kind that does not say it.
+        self._owed_bytes = self._read_bytes + int.from_bytes(unread, sys.byteorder)
+
+    @property
+    def is_owing(self) -> bool:
+        """There are bytes that the child has left and that nobody has read."""
+        return self.is_open and self._read_bytes < self._owed_bytes
 
     @property
     def is_blocked(self) -> bool:
@@ -66,9 +84,16 @@ class Stream:
             return Flow.ENDED
         if not data:
             return Flow.ENDED
+        self._read_bytes += len(data)
         listener.output(self.stream, data, time.time_ns())
         self._pending = memoryview(data)
         return self.push()
+
+    def keep_rest(self, listener: Listener) -> None:
+        """Read what the child has left for the listener alone; our reader gets nothing more."""
+        self.forward = None
+        while self.is_owing and self.pass_on(listener) is not Flow.ENDED:
+            pass
 
     def push(self) -> Flow:
         """Hand on what has been read, as far as that does not make us wait."""

@@ -265,6 +265,8 @@ class Child:
             if not has_ended and self._has_ended():
                 has_ended = True
                 self.ended_ns = time.time_ns()
+                for descriptor in open_streams:
+                    self._streams[descriptor].note_end()
                 give_up_at = time.monotonic() + _GRACE_S
                 last_chance = time.monotonic() + _MOST_GRACE_S
                 if pidfd is not None:
@@ -275,9 +277,12 @@ class Child:
             if has_ended:
                 if read_something:
                     give_up_at = min(now + _GRACE_S, last_chance)
-                if give_up_at is not None and now >= give_up_at and not blocked:
+                owing = any(self._streams[descriptor].is_owing for descriptor in open_streams)
+                if give_up_at is not None and now >= give_up_at and not blocked and not owing:
                     break
                 if any(n in _ASKING and n not in self._shared for n in self._signals):
+                    for descriptor in open_streams:
+                        self._streams[descriptor].keep_rest(listener)
                     break
             else:
                 self._handle_signals(poll)

@@ -1,4 +1,4 @@
-"""What a run's processes and files tell of it: the probe's lines, outputs, time used."""
+"""How a run's processes find the probe, and what they and their files tell: hellos, outputs, time used."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import ast
 import os
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from reenact.model.environment import PythonFacts
+from reenact.model.identity import RunId
 from reenact.model.paths import path_to_text, printable
 from reenact.model.run import File, Process, Usage
 from reenact.model.secrets import hide, redact_argv
 from reenact.store.blobs import digest_file
 from reenact.store.files import read_file
+from reenact.store.store import Store
 
 SHIM = os.path.join(os.path.dirname(os.path.dirname(__file__)), "probe", "shim")
 """The directory on `PYTHONPATH` by which the probe enters Python processes."""
@@ -32,6 +34,25 @@ MANY_PROCESSES = 200
 """More than these are not listed one by one in a record."""
 
 _LONG = 500
+
+
+def variables_of(store: Store, run_id: RunId, env: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables by which a run's processes find the probe, and the probe the run.
+
+    Args:
+        store: the run's.
+        run_id: of the run.
+        env: what stands in its environment without us.
+    """
+    path = env.get("PYTHONPATH")
+    return {
+        "PYTHONPATH": SHIM + (os.pathsep + path if path else ""),
+        "REENACT_RUN_ID": run_id,
+        "REENACT_RUN_DIR": store.directory(run_id),
+        "REENACT_RECORD_DIR": os.path.dirname(store.record_path(run_id)),
+        "REENACT_METRICS": store.record_path(run_id, METRICS_FILE),
+        "REENACT_HOME": store.root,
+    }
 
 
 def read_hellos(directory: str) -> list[dict[str, Any]]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from reenact.execute.journals import Event
+from reenact.execute.journals import Event, storable
 from reenact.execute.uses import spellings
 from reenact.model.paths import path_to_text, printable
 from reenact.model.record import flag_from_json
-from reenact.model.run import Capture, Dataset, Failure, File, Model, Remark
+from reenact.model.run import Capture, Dataset, Failure, File, Model, Remark, Run
 from reenact.model.secrets import REDACTED, hide, is_secret_name, redact_text
 
 MOST_PARAMS = 10_000
 """A record holds so many params; a remark says how many more there were."""
 MOST_MODELS = 1_000
 MOST_REMARKS = 50
+AUTOLOG = "REENACT_AUTOLOG"
+_MOST_AUTOLOG = 200
 _DEEPEST = 50
 """The probe nests less deeply."""
 _INT64 = range(-(1 << 63), 1 << 63)
@@ -65,7 +67,7 @@ def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] 
     left_out = 0
     runtime: dict[str, Any] | None = None
     for event in events:
-        fields = _storable(event)
+        fields = _fields_of(event)
         if event.kind == "params":
             for name, value in _params(fields):
                 if name not in params and len(params) >= MOST_PARAMS:
@@ -109,6 +111,23 @@ def collect(events: Iterable[Event], run_directory: str, secrets: Iterable[str] 
     )
 
 
+def with_told(run: Run, told: Told) -> Run:
+    """Return a record with what was told of frameworks in it."""
+    return msgspec.structs.replace(
+        run,
+        params=told.params,
+        models=told.models,
+        datasets=told.datasets,
+        captures=told.captures,
+    )
+
+
+def asked_to_capture(env: Mapping[str, str]) -> str | None:
+    """Return what is to be captured of frameworks: their names, `off`, or None for all of them."""
+    said = env.get(AUTOLOG, "").strip()
+    return redact_text(printable(said[:_MOST_AUTOLOG])) or None
+
+
 def with_roles(
     outputs: Iterable[File], roles: dict[str, tuple[str, str | None]]
 ) -> tuple[File, ...]:
@@ -131,7 +150,7 @@ def _spelled(path: str, inside: tuple[str, ...]) -> str:
     return path_to_text(path)
 
 
-def _storable(event: Event) -> dict[str, Any]:
+def _fields_of(event: Event) -> dict[str, Any]:
     """Return an event's fields as a record can hold them; a path is spelled as paths are, later."""
     return {
         name: value if name == "path" and isinstance(value, str) else _plain(value, 0)
@@ -141,13 +160,13 @@ def _storable(event: Event) -> dict[str, Any]:
 
 def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, str):
-        return printable(value)
+        return storable(value)
     if isinstance(value, int) and not isinstance(value, bool) and value not in _INT64:
         return str(value)
     if isinstance(value, dict | list) and depth >= _DEEPEST:
         return "..."
     if isinstance(value, dict):
-        return {printable(name): _plain(inner, depth + 1) for name, inner in value.items()}
+        return {storable(name): _plain(inner, depth + 1) for name, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner, depth + 1) for inner in value]
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from reenact.execute.opened import Event
@@ -24,9 +25,12 @@ class Place(NamedTuple):
         run: its directory, which stood for the project, or None for a run in place.
         project: the project's root.
         store: the store.
-        sources: digest and size of the project's source files, of which the run had copies.
+        sources: digest and size of the project's source files, of which the run had copies; the
+            digest is empty where it had one with other values.
         began_ns: when the run began; nanoseconds since 1970.
         elsewhere: what lies at other places.
+        required: where files and directories are that the run was given, by their paths in it; empty
+            for those that were made there.
     """
 
     run: str | None
@@ -35,6 +39,17 @@ class Place(NamedTuple):
     sources: Mapping[str, tuple[Digest, int]]
     began_ns: int
     elsewhere: Whereabouts
+    required: Mapping[str, str] = MappingProxyType({})
+
+    def find_required(self, path: str) -> str | None:
+        """Return where a file is that was given to the run, or is in a directory that was."""
+        at = path
+        while at and self.required:
+            if at in self.required:
+                found = self.required[at]
+                return found + path[len(at) :] if found else ""
+            at = at.rpartition("/")[0]
+        return None
 
 
 class Use:
@@ -69,6 +84,9 @@ def find_uses(events: Iterable[Event], place: Place) -> list[Use]:
     for event in events:
         if event.kind == "open":
             use = known.get(event.path) or find(event.path)
+            if event.path.endswith(".pyc") and use.path.endswith(".py"):
+                # Size and time are the bytecode's, not those of the module that it stands for.
+                event = event._replace(stamp=None)
             flags = event.flags
             reads = flags & os.O_ACCMODE != os.O_WRONLY and not flags & os.O_TRUNC
             writes = flags & WRITES
@@ -112,7 +130,6 @@ def _finder(known: dict[str, Use], place: Place) -> Callable[[str], Use]:
         use = known.get(path)
         if use is not None:
             return use
-        use = Use(path, None)
         for start, root in roots:
             if path.startswith(start):
                 if root is not None:
@@ -123,6 +140,10 @@ def _finder(known: dict[str, Use], place: Place) -> Callable[[str], Use]:
                     use = known.get(name) or Use(name, relative, is_staged=root == place.run)
                     known[name] = use
                 break
+        if use is None:
+            name = _module_of(path) if "__pycache__/" in path else path
+            use = known.get(name) or Use(name, None)
+            known[name] = use
         known[path] = use
         return use
 

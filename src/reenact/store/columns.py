@@ -19,7 +19,7 @@ from reenact.errors import BadColumn, UsageError
 from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId
 from reenact.model.metrics import Summary
-from reenact.model.run import Exit, Status
+from reenact.model.run import Batch, Exit, Status
 
 
 class IndexedRun(NamedTuple):
@@ -47,6 +47,13 @@ class IndexedRun(NamedTuple):
     is_dirty: bool | None
     source: str | None
     damage: str | None
+    parent: RunId | None = None
+    part: str | None = None
+    kind: str | None = None
+    batch: Batch | None = None
+    staged: datetime | None = None
+    priority: int = 0
+    variant: str | None = None
 
     @property
     def duration_s(self) -> float | None:
@@ -127,6 +134,10 @@ ATTRIBUTES = {
     "dirty": Type.BOOL,
     "command": Type.TEXT,
     "source": Type.PREFIX,
+    "parent": Type.PREFIX,
+    "part": Type.TEXT,
+    "kind": Type.TEXT,
+    "variant": Type.TEXT,
 }
 """The names that mean something about the run itself, wherever they stand alone."""
 

@@ -404,8 +404,8 @@ class Index:
         """Find the rows that are not what the files say; correct the status of the unfinished."""
         total = db.execute("select count(*) from runs where deleted = ?", (deleted,)).fetchone()[0]
         statuses = []
-        for run_id, record, notes, touched, status, started in db.execute(
-            "select id, record, notes, touched, status, started from runs"
+        for run_id, record, notes, touched, status, started, staged in db.execute(
+            "select id, record, notes, touched, status, started, staged from runs"
             " where deleted = ? and (is_final = 0 or touched is not null)",
             (deleted,),
         ).fetchall():
@@ -416,7 +416,9 @@ class Index:
             if touched is not None or record is None or _open_stamp(path) != record:
                 yield run_id, before
             elif status != Status.DAMAGED:
-                now = _open_status(is_started=started is not None, is_locked=locked)
+                now = _open_status(
+                    is_started=started is not None, is_locked=locked, is_staged=bool(staged)
+                )
                 if now != status:
                     statuses.append((now.value, deleted, run_id, record))
         if statuses:
@@ -555,7 +557,7 @@ class Index:
         flags.sort(key=_two)
         params.sort(key=_two)
         metrics.sort(key=_two)
-        db.executemany(f"insert into runs values ({_marks(21)})", all_rows)  # noqa: S608
+        db.executemany(f"insert into runs values ({_marks(26)})", all_rows)  # noqa: S608
         db.executemany(f"insert into details values ({_marks(7)})", details)  # noqa: S608
         db.executemany("insert into tags values (?, ?)", tags)
         db.executemany(f"insert into flags values ({_marks(5)})", flags)  # noqa: S608
@@ -668,6 +670,7 @@ def _order_of_values(alias: str) -> tuple[str, str, str]:
 
 
 _SORTED_BY = {
+    "part": "iif(r.part glob '[0-9]*', cast(r.part as integer), r.part)",
     "tag": "nullif(r.tags, '')",
     "project": "r.project_name",
     "comment": "d.comment",
@@ -711,10 +714,10 @@ def _directory_stamp(path: str) -> str | None:
     return f"{now.st_mtime_ns}:{now.st_ino}" if age > _RACY_NS else None
 
 
-def _open_status(*, is_started: bool, is_locked: bool) -> Status:
+def _open_status(*, is_started: bool, is_locked: bool, is_staged: bool) -> Status:
     """Return what `Run.status` says of a run without an end."""
     if not is_locked:
-        return Status.KILLED
+        return Status.STAGED if is_staged else Status.KILLED
     return Status.RUNNING if is_started else Status.PENDING
 
 

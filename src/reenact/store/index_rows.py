@@ -16,12 +16,12 @@ from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId
 from reenact.model.metrics import Summary
 from reenact.model.record import flag_from_json, flag_to_json, to_json
-from reenact.model.run import Exit, OperationKind, Status
+from reenact.model.run import Batch, Exit, OperationKind, Status
 from reenact.store.columns import IndexedRun, microseconds, sql_number
 from reenact.store.query import FLAG_KINDS
 from reenact.store.store import StoredRun
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 4
 _SCHEMA = """
 create table meta (key text primary key, value text) without rowid;
 create table names (
@@ -31,9 +31,11 @@ create table runs (
     n integer primary key, id text, deleted integer, record integer, notes integer,
     is_final integer, touched integer, position integer, project text, project_name text,
     op text, stem text, status text, label text, marked integer, tags text,
-    created integer, started integer, ended integer, duration real, exit integer);
+    created integer, started integer, ended integer, duration real, exit integer,
+    parent text, part text, kind text, staged integer, variant text);
 create unique index runs_id on runs (deleted, id);
 create index runs_position on runs (deleted, position desc, id);
+create index runs_parent on runs (parent) where parent is not null;
 create index runs_open on runs (deleted) where is_final = 0 or touched is not null;
 create table details (
     n integer primary key, comment text, command text, commit_id text, dirty integer, source text,
@@ -56,7 +58,8 @@ _Time: TypeAlias = datetime | None
 _decode: Callable[[bytes], tuple[Any, ...]] = msgspec.json.Decoder(
     tuple[RunId, Status, _Text, _Text, _Text, _Text, tuple[str, ...], _Text, bool, _Time, _Time,
           _Time, Exit | None, dict[str, Any], tuple[str, ...], dict[str, list[Any]],
-          dict[str, Any], tuple[str, ...], _Text, bool | None, _Text, _Text]
+          dict[str, Any], tuple[str, ...], _Text, bool | None, _Text, _Text, RunId | None, _Text,
+          _Text, Batch | None, _Time, int, _Text]
 ).decode  # fmt: skip
 """An IndexedRun as the database holds it: lists, flags as `flag_to_json` writes them."""
 
@@ -127,7 +130,7 @@ def run_row(n: int, deleted: bool, touched: int | None, reading: Reading) -> tup
             reading.position)  # fmt: skip
     if run is None:
         return (*head, None, None, None, None, status.value, notes.label, notes.marked, tags,
-                None, None, None, None, None)  # fmt: skip
+                None, None, None, None, None, None, None, None, None, None)  # fmt: skip
     name = run.operation.name
     stem = name
     if run.operation.kind is OperationKind.SCRIPT:
@@ -138,6 +141,7 @@ def run_row(n: int, deleted: bool, touched: int | None, reading: Reading) -> tup
         None if run.started is None else microseconds(run.started),
         None if run.ended is None else microseconds(run.ended),
         run.duration_s, None if run.exit is None else run.exit.shell_status,
+        run.parent, run.part, run.operation.kind.value, run.is_staged, run.variant,
     )  # fmt: skip
 
 
@@ -156,6 +160,8 @@ def detail_row(n: int, reading: Reading) -> tuple[object, ...]:
         run_id, status, run.operation.name, run.project.id, run.project.name, notes.label,
         notes.tags, notes.comment, notes.marked, run.created, run.started, run.ended, run.exit,
         run.flags, run.given, reading.metrics, run.params, run.command, commit, is_dirty, tree, damage,
+        run.parent, run.part, run.operation.kind.value, run.batch,
+        run.staged if run.is_staged else None, notes.priority, run.variant,
     )  # fmt: skip
     command = indexed.command_text
     return (n, notes.comment, command, commit, is_dirty, tree, _pack_run(indexed))

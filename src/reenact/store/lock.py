@@ -110,6 +110,15 @@ class Lock:
         os.close(self._descriptor)
         self._descriptor = None
 
+    def forget(self) -> None:
+        """Let go of the lock in a fork of its holder, which keeps it.
+
+        A fork that did not would hold the lock for as long as it lives.
+        """
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
 
 class SharedLock:
     """A lock that many may hold at once, as long as nobody holds it exclusively.

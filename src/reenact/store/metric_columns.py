@@ -40,8 +40,8 @@ _DIFFERENCES = {1: 1, 2: 2}
 """Columns that may be stored as differences, and the bits that say so."""
 _LEVEL = 1
 _SAMPLE_BYTES = 4096
-_WORTH = 0.75
-"""A plane whose sample shrinks by less is not compressed: its readers would pay more than it saves."""
+_WORTH = 0.3
+"""A plane whose sample stays larger is kept as it is: its readers would pay more than it saves."""
 _INT64 = range(-(1 << 63), 1 << 63)
 
 

@@ -106,13 +106,13 @@ def leftovers(directory: str) -> list[str]:
 
 def open_part(directory: str) -> str:
     """Return where a writer goes on, having finished what another one could not."""
-    for path in leftovers(directory):
-        remove_if_there(path)
     parts = find_parts(directory)
-    if not parts:
-        return part_path(directory, 0)
-    last = parts[-1].path
-    return last if columns_of(last) is None else part_path(directory, len(parts))
+    for part in parts:
+        if part.records is None:
+            remove_if_there(part.path)
+    if parts and parts[-1].records is not None:
+        return parts[-1].path
+    return part_path(directory, len(parts))
 
 
 def compact(

@@ -24,7 +24,7 @@ from reenact.store.columns import (
 )
 from reenact.store.files import read_file, write_atomically
 from reenact.store.index import Index
-from reenact.store.query import Comparison, Filter, Relation, Value, ValueKind
+from reenact.store.query import All, Comparison, Filter, Not, Relation, Value, ValueKind
 from reenact.store.store import Store
 
 _HEX = re.compile(r"[0-9a-f]{2,32}")
@@ -70,6 +70,8 @@ def resolve(
         Ambiguous: it names several.
         BadColumn: what stands after `@best:` is no column.
     """
+    if text.startswith("@latest/"):
+        return _part(store, index, text, project, deleted)
     if text.startswith("@"):
         return _special(index, text, project, deleted)
     if is_run_id(text.lower()):
@@ -83,7 +85,31 @@ def resolve(
         listing = _listing(store, index, project, deleted)
         if 1 <= int(text) <= len(listing):
             return _of_listing(store, listing, int(text), deleted)
+    if "/" in text and not index.query(_attribute_is("label", text), project=project, limit=1):
+        return _part(store, index, text, project, deleted)
     return _by_beginning_or_label(index, text, project, deleted)
+
+
+def _part(store: Store, index: Index, text: str, project: str | None, deleted: bool) -> RunId:
+    """Return the run that `BATCH/3` or `BATCH/best` names."""
+    whole, _, name = text.rpartition("/")
+    parent = resolve(store, index, whole, project, deleted=deleted)
+    if name == "best":
+        run = index.get(parent, deleted=deleted)
+        if run is None or run.batch is None or run.batch.best is None:
+            raise NotFound(
+                f"`{text}` names no run: nobody knows the best one of run {parent[:8]}",
+                hint="a batch knows it at its end, if it was told what to minimize or maximize",
+            )
+        return run.batch.best
+    same = Comparison(Operand(Kind.ATTRIBUTE, "part"), Relation.EQUAL, (_text(name),))
+    of_parent = Comparison(Operand(Kind.ATTRIBUTE, "parent"), Relation.EQUAL, (_text(parent),))
+    runs = index.query(Filter(text, All((same, of_parent))), deleted=deleted, limit=1)
+    if not runs:
+        raise NotFound(
+            f"run {parent[:8]} has no part `{name}`", hint=f"`reenact show {parent[:8]}` lists them"
+        )
+    return runs[0].id
 
 
 def resolve_many(
@@ -122,7 +148,11 @@ def resolve_many(
 def _special(index: Index, text: str, project: str | None, deleted: bool) -> RunId:
     word, _, rest = text[1:].partition(":")
     if word == "latest":
-        which = _attribute_is("op", rest) if rest else None
+        # A trial is no run that somebody has started by itself.
+        has_parent = Comparison(Operand(Kind.ATTRIBUTE, "parent"), Relation.EXISTS)
+        which = Filter(text, Not(has_parent))
+        if rest:
+            which = _attribute_is("op", rest)
         runs = index.query(which, project=project, deleted=deleted, limit=1)
         if not runs:
             what = f" of `{rest}`" if rest else ""
@@ -228,5 +258,8 @@ def _listing_path(store: Store, project: str | None) -> str:
 
 def _attribute_is(attribute: str, text: str) -> Filter:
     operand = Operand(Kind.ATTRIBUTE, attribute)
-    value = Value(ValueKind.TEXT, text)
-    return Filter(f"{attribute} = {text}", Comparison(operand, Relation.EQUAL, (value,)))
+    return Filter(f"{attribute} = {text}", Comparison(operand, Relation.EQUAL, (_text(text),)))
+
+
+def _text(text: str) -> Value:
+    return Value(ValueKind.TEXT, text)

@@ -221,6 +221,22 @@ def test_bytecode_stands_for_its_module(world: World) -> None:
     assert world.paths() == ["local.py"]
 
 
+def test_a_module_of_which_only_the_bytecode_was_opened_has_not_changed(world: World) -> None:
+    for place in ("home/project", "elsewhere"):
+        world.file(f"{place}/local.py", opened=None)
+        world.file(f"{place}/__pycache__/local.cpython-311.pyc", b"123", opened=None)
+    world.open(f"{world.project}/__pycache__/local.cpython-311.pyc")
+    world.open(f"{world.root}/elsewhere/__pycache__/local.cpython-311.pyc")
+
+    found = world.look()
+
+    assert [(file.path, file.is_changed) for file in found.inputs] == [
+        (f"{world.root}/elsewhere/local.py", False),
+        ("local.py", False),
+    ]
+    assert not found.remarks
+
+
 def test_what_was_written_before_it_was_read_is_no_input(world: World) -> None:
     world.file("elsewhere/made.csv", opened=os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     world.open(str(world.root / "elsewhere/made.csv"))

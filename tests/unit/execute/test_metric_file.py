@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands import PATIENCE_S
 from reenact.execute.metric_file import MAX_REJECTED, MetricFileTail
 from reenact.execute.metric_text import MAX_JSON_BYTES
 from reenact.model.metrics import Point
@@ -159,7 +160,9 @@ def test_another_program_may_write_it(tmp_path: Path) -> None:
         "import os\nfor i in range(3): open(os.environ['M'], 'a').write(f'loss {i / 7} {i}\\n')"
     )
 
-    subprocess.run([sys.executable, "-c", script], env={"M": str(path)}, check=True, timeout=60)
+    subprocess.run(
+        [sys.executable, "-c", script], env={"M": str(path)}, check=True, timeout=PATIENCE_S
+    )
 
     assert [(p.step, p.value) for p in tail(path).poll()] == [(i, i / 7) for i in range(3)]
 

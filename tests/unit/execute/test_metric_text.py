@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reenact.execute.metric_objects import MAX_LINE_BYTES, decode_object
 from reenact.execute.metric_text import MAX_JSON_BYTES, MAX_NAMES, LineMetrics, Rule
+from reenact.execute.params_told import ParamsTold
 from reenact.model.metrics import Point
 
 NAN = math.nan
@@ -101,7 +102,14 @@ TAKEN: list[tuple[str, list[tuple[str, int, float]]]] = [
     ("loss: 2.303494  [   64/60000]", [("loss", 64, 2.303494)]),
     ("[1,  2000] loss: 2.173", [("loss", 0, 2.173)]),
     ("[10]\ttrain-rmse:0.12\ttest-rmse:0.13", [("train-rmse", 10, 0.12), ("test-rmse", 10, 0.13)]),
-    ("[100]\tvalid_0's l2: 0.25", [("valid_0's l2", 100, 0.25)]),
+    # under the names that are recorded without printing
+    ("[100]\tvalid_0's l2: 0.25", [("valid_0-l2", 100, 0.25)]),
+    ("[2]\tmy set's l2: 0.25\tmy set's l1: 0.5", [("my-set-l2", 2, 0.25), ("my-set-l1", 2, 0.5)]),
+    ("[2]\tvalid's l2: 0.25 + 0.01", [("valid-l2-mean", 2, 0.25)]),
+    ("[2]\tcv_agg's valid l2: 0.25 + 0.01", [("valid-l2-mean", 2, 0.25)]),
+    ("Anna's score: 0.5", [("Anna's score", 0, 0.5)]),
+    ("Number of parameters: 12345", [("Number of parameters", 0, 12345.0)]),
+    ("Results (5 folds), acc: 0.5", [("acc", 0, 0.5)]),
     ("10:\tlearn: 0.3\ttest: 0.31\tbest: 0.31 (9)\ttotal: 12ms\tremaining: 3s",
      [("learn", 10, 0.3), ("test", 10, 0.31), ("best", 10, 0.31)]),
     ("{'loss': 0.5, 'grad_norm': 1.25, 'learning_rate': 5e-05, 'epoch': 0.33}",
@@ -215,6 +223,12 @@ NOTHING = [
     "fraction: 5/0",
     "x.py:7: UserWarning: limit: 5",
     "lines: {[(",
+    " Total params: 19 (76.00 B)",
+    " Trainable params: 19 (76.00 B)",
+    " Non-trainable params: 0 (0.00 B)",
+    " Optimizer params: 40 (160.00 B)",
+    "Params size (MB): 1.72",
+    "Estimated Total Size (MB): 2.15",
 ]
 
 
@@ -342,6 +356,114 @@ def test_a_warning_and_its_source_line_give_nothing() -> None:
     assert feed(text) == [("loss", 0, 1.0), ("acc", 0, 2.0)]
 
 
+SKLEARN_WARNS = """\
+/x/_logistic.py:599: ConvergenceWarning: lbfgs failed to converge after 1 iteration(s) (status=1):
+STOP: TOTAL NO. OF ITERATIONS REACHED LIMIT
+
+Increase the number of iterations to improve the convergence (max_iter=1).
+You might also want to scale the data as shown in:
+    https://scikit-learn.org/stable/modules/preprocessing.html
+Set max_iter: 5 or more, max_iter=1 is not enough: acc = 0.5
+  n_iter_i = _check_optimize_result(
+"""
+
+
+def test_a_warning_of_several_lines_gives_nothing() -> None:
+    text = f"loss: 3\n{SKLEARN_WARNS}loss: 2\n{SKLEARN_WARNS}{SKLEARN_WARNS}loss: 1\n"
+
+    assert feed(text) == [("loss", 0, 3.0), ("loss", 1, 2.0), ("loss", 2, 1.0)]
+
+
+@pytest.mark.parametrize("lines", [1, 5, 40])
+def test_a_warning_without_a_source_line_takes_nothing_away(lines: int) -> None:
+    text = "<string>:1: UserWarning: x: 9\n" + "".join(f"loss: {n}\n" for n in range(lines))
+
+    assert feed(text) == [("loss", n, float(n)) for n in range(lines)]
+    assert feed("a.py:1: UserWarning: x: 9\n" + text)[-1] == ("loss", lines - 1, lines - 1.0)
+
+
+def test_what_waits_for_the_end_of_a_warning_keeps_its_time() -> None:
+    metrics = LineMetrics()
+
+    assert metrics.feed(b"<string>:1: UserWarning: x: 9\nloss: 1\n", T) == []
+    # A bar is drawn again: no warning does that.
+    found = metrics.feed(b"50%|## | 1/2 [00:01<00:01, loss=2]\r ", T + 7)
+    found += metrics.finish(T + 9)
+
+    assert [(p.name, p.time_ns, p.value) for p in found] == [("loss", T, 1.0), ("loss", T + 7, 2.0)]
+
+
+def test_a_run_that_was_cut_short_keeps_whole_lines_only() -> None:
+    metrics = LineMetrics()
+
+    assert metrics.feed(b"<string>:1: UserWarning: x: 9\nloss: 1\nloss: 0.1", T) == []
+
+    assert [p.value for p in metrics.finish(T, was_cut_short=True)] == [1.0]
+
+
+OBJECTS = [
+    ("Adam (\nParameter Group 0\n    betas: (0.9, 0.999)\n    lr: 0.001\n\nParameter Group 1\n"
+     "    lr: 0.1\n    weight_decay: 0\n)\n"),
+    "optimizer: SGD (\nParameter Group 0\n    lr: 0.001\n)\n",
+    ("Net(\n  (0): Linear(in_features=3, out_features=4, bias=True)\n  (act): Act(\n"
+     "    slope: 0.5\n  )\n  p: 0.1\n)\n"),
+    ("GridSearchCV(cv=5, estimator=SVC(),\n             param_grid={'C': [1.0], 'g': 0.5},\n"
+     "             n_jobs=1)\n"),
+    "best: ElasticNet(alpha=0.1,\n                 max_iter=5)\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("shown", OBJECTS)
+def test_a_printed_object_of_several_lines_gives_nothing(shown: str) -> None:
+    assert feed(f"loss: 1\n{shown}  loss: 2\n{shown}loss: 3\n") == [
+        ("loss", 0, 1.0), ("loss", 1, 2.0), ("loss", 2, 3.0),
+    ]  # fmt: skip
+
+
+def test_an_open_bracket_takes_only_what_is_indented() -> None:
+    text = "Training (this may take long,\nloss: 1\nScores:\n  acc: 0.5\nsee f(\nacc: 0.6\n"
+
+    assert feed(text) == [("loss", 0, 1.0), ("acc", 0, 0.5), ("acc", 1, 0.6)]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("{'C': 1.0, 'gamma': 0.5}", []),
+        ("best: {'C': 1.0, 'gamma': 0.5}", []),
+        ("{'svc': {'C': 1.0}}", []),
+        ("{'C': 1.0, 'gamma': 0.25}", ["C", "gamma"]),
+        ("{'C': 1.0, 'loss': 0.5}", ["C", "loss"]),
+        ("C: 1.0", ["C"]),
+        ("epoch 3 C: 1.0", ["C"]),
+    ],
+)
+def test_an_object_of_params_that_are_known_gives_nothing(line: str, expected: list[str]) -> None:
+    told = ParamsTold()
+    told.add("GridSearchCV.best_params.C", 1, T)
+    told.add("SVC.inner", {"gamma": 0.5}, T)
+    metrics = LineMetrics(is_param=told.has)
+    explained = metrics.explain(line, T)
+
+    assert [point.name for point in metrics.feed(line.encode() + b"\n", T)] == expected
+    assert [f.name for f in explained.findings if f.rule is Rule.TAKEN] == expected
+    if not expected:
+        assert {finding.rule for finding in explained.findings} == {Rule.PARAM}
+    # Before they were told they were metrics like others.
+    early = LineMetrics(is_param=told.has)
+    assert early.feed(line.encode() + b"\n", T - 1) != []
+
+
+def test_what_was_a_metric_before_remains_one() -> None:
+    told = ParamsTold()
+    told.add("SVC.C", 1.0, T)
+    metrics = LineMetrics(is_param=told.has)
+
+    points = metrics.feed(b"{'C': 2.0}\n{'C': 1.0}\n", T)
+
+    assert [point.value for point in points] == [2.0, 1.0]
+
+
 BAR = "{0}%|## | {0}/100 [00:01<00:01, 4.9it/s, loss={1}]"
 
 
@@ -404,7 +526,7 @@ def test_a_last_line_without_an_end_counts_when_the_stream_does() -> None:
 
 
 @pytest.mark.parametrize("size", [10_000_000, 1000])
-def test_lines_above_the_limit_are_left_out_and_counted(size: int) -> None:
+def test_lines_above_the_limit_are_left_out(size: int) -> None:
     long = b"x " * MAX_LINE_BYTES + b"loss: 1\n"
     data = b"loss: 2\n" + long + b"loss: 3\n"
     metrics = LineMetrics()
@@ -412,7 +534,6 @@ def test_lines_above_the_limit_are_left_out_and_counted(size: int) -> None:
     points = [p for i in range(0, len(data), size) for p in metrics.feed(data[i : i + size], T)]
 
     assert [point.value for point in points] == [2.0, 3.0]
-    assert metrics.ignored_lines == 1
 
 
 @pytest.mark.parametrize("size", [10_000_000, 5000])
@@ -425,7 +546,6 @@ def test_json_lines_may_be_longer(size: int) -> None:
     points = [p for i in range(0, len(data), size) for p in metrics.feed(data[i : i + size], T)]
 
     assert [point.value for point in points] == [1.0, 3.0]
-    assert metrics.ignored_lines == 1
 
 
 def test_names_are_limited_in_number() -> None:
@@ -483,6 +603,7 @@ def test_objects_are_json_or_python() -> None:
 PIECES = st.sampled_from([
     *(line for line, _ in TAKEN), *NOTHING, BAR.format(1, 0.5), BAR.format(2, 0.5),
     "Traceback (most recent call last):", "  x = 5", "ValueError: x: 3", '{"loss": 1', "}",
+    "a.py:3: UserWarning: x: 5", "UserWarning: x: 5", "Adam (", "    lr: 0.1", ")", "",
 ])  # fmt: skip
 ENDS = st.sampled_from(["\n", "\n", "\r\n", "\r", "\r\r\n", "\b\b\b", "\b\r\n", ""])
 

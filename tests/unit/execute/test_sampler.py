@@ -5,12 +5,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from commands import PATIENCE_S, wait_until
 from reenact.execute.sampler import (
     Sampler,
     _choose,
@@ -97,7 +97,7 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()
@@ -128,15 +128,12 @@ def cpu_s(sampler: Sampler) -> float:
     return (usage.cpu_user_s or 0) + (usage.cpu_system_s or 0)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never came true"
-        time.sleep(0.02)
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
 
 
 def is_zombie(pid: int) -> bool:
-    return b") Z " in Path(f"/proc/{pid}/stat").read_bytes()
+    return state_of(pid) == "Z"
 
 
 @linux_only
@@ -170,13 +167,15 @@ class TestSampler:
 
         percent = values(sampler.sample(0))["system/cpu_percent"]
 
-        assert 5 < percent <= 110
+        # A small part of one CPU where others want it, too.
+        assert 0 < percent <= 110
         assert 0.45 <= cpu_s(sampler) < 3
 
     def test_an_idle_process_uses_nothing(self, start: Start) -> None:
         child = start(READY)
         sampler = Sampler(child.pid)
         child.wait_for_line()
+        wait_until(lambda: state_of(child.pid) == "S", what="it waits for a line")
         sampler.sample(0)
 
         assert values(sampler.sample(0))["system/cpu_percent"] == 0
@@ -216,7 +215,7 @@ class TestSampler:
         child = start(
             "import subprocess, sys\n"
             'code = \'import subprocess, sys; subprocess.run([sys.executable, "-c", '
-            '"print(1, flush=True); import time; time.sleep(60)"])\'\n'
+            '"print(1, flush=True); import time; time.sleep(600)"])\'\n'
             "subprocess.run([sys.executable, '-c', code])\n"
         )
         sampler = Sampler(child.pid)
@@ -285,7 +284,7 @@ class TestSampler:
             percents.append(found["system/cpu_percent"])
             return found["system/processes"] == 1
 
-        wait_until(is_alone)
+        wait_until(is_alone, what="it is alone")
         assert min(percents) >= 0
         assert before >= 0.25
         assert cpu_s(sampler) >= before
@@ -298,7 +297,7 @@ class TestSampler:
             "if os.fork() == 0:\n"
             "    os.setpgid(0, 0)\n"
             "    if os.fork() == 0:\n"
-            "        print('ready', flush=True)\n        time.sleep(60)\n"
+            "        print('ready', flush=True)\n        time.sleep(600)\n"
             "    os._exit(0)\n"
             "os.wait()\n"
             "import sys\nsys.stdin.readline()\n"
@@ -307,7 +306,7 @@ class TestSampler:
         child.wait_for_line()
         assert values(sampler.sample(0))["system/processes"] == 2
         child.go_on()
-        child.process.wait(10)
+        child.process.wait(PATIENCE_S)
 
         remaining = values(sampler.sample(0))["system/processes"]
         for key in _ProcFileSystem().processes():
@@ -322,14 +321,14 @@ class TestSampler:
             "r, w = os.pipe()\n"
             "if os.fork() == 0:\n"
             "    os.read(r, 1)\n    os.setsid()\n    print('left', flush=True)\n"
-            "    time.sleep(60)\n    os._exit(0)\n"
+            "    time.sleep(600)\n    os._exit(0)\n"
             "print('ready', flush=True)\nsys.stdin.readline()\nos.write(w, b'x')\n"
         )
         sampler = Sampler(child.pid)
         child.wait_for_line()
         sampler.sample(0)
         child.go_on()
-        child.process.wait(10)
+        child.process.wait(PATIENCE_S)
         assert child.wait_for_line() == b"left"
 
         remaining = values(sampler.sample(0))["system/processes"]
@@ -369,7 +368,7 @@ class TestSampler:
         )
         sampler = Sampler(child.pid)
         zombie = int(child.wait_for_line())
-        wait_until(lambda: is_zombie(zombie))
+        wait_until(lambda: is_zombie(zombie), what="it has ended")
 
         found = values(sampler.sample(0))
 
@@ -391,7 +390,7 @@ class TestSampler:
         self, start: Start
     ) -> None:
         child = start("")
-        wait_until(lambda: is_zombie(child.pid))
+        wait_until(lambda: is_zombie(child.pid), what="it has ended")
 
         assert Sampler(child.pid).sample(0) == []
 
@@ -479,7 +478,9 @@ class TestSystems:
     def test_a_zombie_is_not_alive(self, system: type[_System], start: Start) -> None:
         child = start("")
         reader = system()
-        wait_until(lambda: not getattr(self.find(reader, child.pid), "is_alive", True))
+        wait_until(
+            lambda: not getattr(self.find(reader, child.pid), "is_alive", True), what="it is seen"
+        )
 
     def test_a_process_that_is_gone_has_no_disk_use(self, system: type[_System]) -> None:
         assert system().disk_bytes(2**22 + 1) is None
@@ -534,10 +535,10 @@ class TestGpus:
         script = (
             "import os, subprocess, time\n"
             "from reenact.execute.sampler import Sampler\n"
-            "child = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
+            "child = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
             "if 'HIDE_PID' not in os.environ: os.environ['FAKE_PID'] = str(child.pid)\n"
             "sampler = Sampler(child.pid)\n"
-            "deadline = time.monotonic() + 20\n"
+            f"deadline = time.monotonic() + {PATIENCE_S}\n"
             "found = {}\n"
             "while not any('gpu' in n for n in found) and time.monotonic() < deadline:\n"
             "    found = {p.name: p.value for p in sampler.sample(0)}\n"

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from reenact.model.identity import Digest, RunId
 from reenact.model.metrics import Point, summarize
 from reenact.model.run import (
+    Batch,
     Exit,
     Notes,
     Operation,
@@ -159,7 +160,23 @@ class TestContent:
             is_dirty=True,
             source="d" * 64,
             damage=None,
+            kind="script",
         )
+
+    def test_a_trial_a_batch_and_a_staged_run_are_told_apart(self, store: Store) -> None:
+        batch = Batch(kind=OperationKind.SCRIPT, trials=2, objectives=(("minimize", "loss"),))
+        parent = put(store, 1, batch=batch)
+        put(store, 2, parent=parent.id, part="2", notes=Notes(priority=3))
+        put(store, 3, staged=START, started=None, ended=None, exit=None)
+
+        trial = one(store, 2)
+        staged = one(store, 3)
+
+        assert one(store, 1).batch == batch
+        assert (trial.parent, trial.part, trial.priority) == (parent.id, "2", 3)
+        assert (staged.status, staged.staged) == (Status.STAGED, START)
+        assert listed(store, f"parent = {parent.id[:8]}") == [2]
+        assert listed(store, "part = 2 and kind = script") == [2]
 
     def test_a_flag_that_is_not_a_number_comes_back_as_one(self, store: Store) -> None:
         put(store, 1, flags={"a": math.nan, "b": [math.nan, -math.inf]})
@@ -458,12 +475,21 @@ class TestFreshness:
 
     @pytest.mark.parametrize("is_locked", [True, False])
     @pytest.mark.parametrize("is_started", [True, False])
+    @pytest.mark.parametrize("was_staged", [True, False])
     def test_the_status_is_the_one_that_the_record_derives(
-        self, store: Store, is_locked: bool, is_started: bool
+        self, store: Store, is_locked: bool, is_started: bool, was_staged: bool
     ) -> None:
-        run = make(1, exit=None, ended=None, started=START if is_started else None)
+        run = make(
+            1,
+            exit=None,
+            ended=None,
+            started=START if is_started else None,
+            staged=START if was_staged else None,
+        )
 
-        derived = index_module._open_status(is_started=is_started, is_locked=is_locked)
+        derived = index_module._open_status(
+            is_started=is_started, is_locked=is_locked, is_staged=run.is_staged
+        )
 
         assert derived == run.status(is_locked=is_locked)
 
@@ -613,7 +639,9 @@ class TestMistreatment:
         check(store, many)
 
     @settings(
-        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     @given(cut=st.floats(0, 1), ending=st.sampled_from(["", "-wal", "-shm"]), noise=st.binary())
     def test_cut_anywhere_and_followed_by_noise_it_gives_the_same_answers(

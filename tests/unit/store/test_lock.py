@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from commands import PATIENCE_S
 from reenact.store.lock import Lock, SharedLock, is_locked, process_start
 from refusals import needs_refusals, without_locks
 
@@ -78,7 +79,7 @@ def say(words: str, *arguments: str, before: Callable[[], None] | None = None) -
         capture_output=True,
         text=True,
         preexec_fn=before,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     return done.stdout.strip()
 
@@ -110,8 +111,8 @@ def test_children_of_the_holder_do_not_hold_it_after_its_death(path: str) -> Non
     words = (
         "import subprocess, sys, time\nfrom reenact.store.lock import Lock\n"
         "assert Lock(sys.argv[1]).acquire()\n"
-        "child = subprocess.Popen(['sleep', '60'])\nprint(child.pid, flush=True)\n"
-        "time.sleep(60)"
+        "child = subprocess.Popen(['sleep', '600'])\nprint(child.pid, flush=True)\n"
+        "time.sleep(600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", words, path], stdout=subprocess.PIPE, text=True
@@ -156,7 +157,7 @@ def test_a_lock_can_be_waited_for(path: str) -> None:
     waiting.start()
 
     holder.let_go()
-    waiting.join(timeout=20)
+    waiting.join(timeout=PATIENCE_S)
 
     assert not waiting.is_alive()
 
@@ -174,7 +175,7 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_taken_anew(path: str) -> Non
     waiting = threading.Thread(target=wait)
     waiting.start()
     holder.let_go()
-    waiting.join(timeout=20)
+    waiting.join(timeout=PATIENCE_S)
 
     assert len(taken) == 1
     assert is_locked(path)
@@ -228,7 +229,7 @@ def test_who_wants_to_share_waits_for_the_end_of_who_is_alone(path: str) -> None
     assert not entered.wait(0.05)
 
     holder.let_go()
-    assert entered.wait(20)
+    assert entered.wait(PATIENCE_S)
     sharer.join()
 
 
@@ -320,7 +321,7 @@ class TestWithoutLocks:
             with pytest.raises(subprocess.TimeoutExpired):
                 waiting.wait(0.3)
             holder.let_go()
-            out, _ = waiting.communicate(timeout=20)
+            out, _ = waiting.communicate(timeout=PATIENCE_S)
 
         assert out == "True False\n"
 

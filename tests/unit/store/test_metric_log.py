@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands import PATIENCE_S
 from reenact.model.metrics import Point
 from reenact.store.metric_block import MARKER
 from reenact.store.metric_log import (
@@ -243,7 +244,7 @@ FULL_DISK = """
 def test_a_full_disk_leaves_whole_records_and_is_said_once(tmp_path: Path) -> None:
     child = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(FULL_DISK), str(tmp_path)],
-        capture_output=True, text=True, check=True, timeout=60,
+        capture_output=True, text=True, check=True, timeout=PATIENCE_S,
     )  # fmt: skip
 
     log = MetricLog(str(tmp_path))

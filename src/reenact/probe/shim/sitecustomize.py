@@ -11,11 +11,16 @@ def _start():
     try:
         if sys.version_info >= (3, 8):
             try:
-                from _reenact import start
+                import _reenact
 
-                start.start(directory)
-            except Exception:
-                pass
+                _reenact.start(directory)
+            except Exception as error:
+                try:
+                    from _reenact import journal
+
+                    journal.failure("start of the probe", error)
+                except Exception:
+                    pass  # Then nobody says hello, either, and `reenact doctor` tells of that.
     finally:
         sys.path[:] = [entry for entry in sys.path if entry != directory]
     try:

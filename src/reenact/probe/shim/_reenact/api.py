@@ -6,7 +6,6 @@ Outside a run these functions do nothing; the first call says so once on standar
 
 from __future__ import annotations
 
-import _thread
 import os
 import sys
 
@@ -28,13 +27,6 @@ __all__ = [
 
 _MOST_REMARKS = 20
 _complained = set()
-_importing = _thread.RLock()
-"""A fork waits for it: the child of one in the middle of an import could never finish that."""
-os.register_at_fork(
-    before=_importing.acquire,
-    after_in_parent=_importing.release,
-    after_in_child=_importing.release,
-)
 _shim = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -163,8 +155,7 @@ def _media(function, *arguments, **options):
     if journal.record_directory() is None:
         return _say_that_there_is_no_run(function)
     try:
-        with _importing:
-            from _reenact import media
+        from _reenact import media
 
         getattr(media, function)(*arguments, **options)
     except Exception as error:

@@ -6,7 +6,7 @@ import sys
 
 def resolve_to_stage(settings):
     """Replace the project by its copy in sys.path and in setuptools' editable finders."""
-    project = settings.project
+    project, run = settings.project, settings.run
     inside = project + "/"
 
     def staged(path):
@@ -22,7 +22,7 @@ def resolve_to_stage(settings):
             real = os.path.realpath(path)
             if real != project and not real.startswith(inside):
                 return path
-        candidate = settings.run + real[len(project) :]
+        candidate = run + real[len(project) :]
         return candidate if os.path.exists(candidate) else path
 
     # An absolute and a relative way to the same directory have become one.

@@ -6,9 +6,8 @@ are not seen here; what those wrote through a link is found afterwards by the su
 
 import _thread
 import os
-import sys
 
-from _reenact import opened
+from _reenact import RENEWALS, opened
 
 _MOST_UNFOLDED = 20000
 """A directory of more files stays a link when a walk comes to it: it would take too long."""
@@ -17,7 +16,7 @@ _O_WRITE = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def watch(settings):
-    """Watch from now on, in this process and its forks."""
+    """Return what takes audit events of this process and its forks; None where nothing wants any."""
     wanted = os.environ.get("REENACT_TRACE_FILES", "")
     is_preloaded = wanted != "off" and opened.is_preloaded()
     files = contacts = links = None
@@ -25,23 +24,24 @@ def watch(settings):
         contacts = opened.Contacts(settings.record, not is_preloaded)
         if not is_preloaded:
             files = opened.Opened(settings.record, settings.project)
-            os.register_at_fork(after_in_child=files.renew)
+            RENEWALS.append(files.renew)
             # Read by `_reenact.patches.readers`, for what does not come by here.
             global noted
             noted = files
-    if settings.run:
+    if settings.named_run:
         links = _Links(settings)
-        os.register_at_fork(after_in_child=links.renew_lock)
-    if links is not None or contacts is not None:
-        sys.addaudithook(_hook(links, files, contacts))
+        RENEWALS.append(links.renew_lock)
+    if links is None and contacts is None:
+        return None
+    return _hook(settings.record + "/", links, files, contacts)
 
 
 noted = None
 """Where files are noted that this process opens; None where that is not for us to do."""
 
 
-def _hook(links, files, contacts):
-    """Return the audit hook; it is called for whatever happens in Python, so it decides quickly."""
+def _hook(own, links, files, contacts):
+    """Return what decides, and quickly, whom an event concerns; `own` is where only we write."""
     changes = links.changes if links is not None else {}
     network = opened.NETWORK if contacts is not None else ()
     seen = files.seen if files is not None else ()
@@ -51,6 +51,8 @@ def _hook(links, files, contacts):
             if event == "open":
                 path, _, flags = arguments
                 if flags & _O_WRITE:
+                    if path.__class__ is str and path.startswith(own):
+                        return
                     if links is not None:
                         links.before_change(path, True, bool(flags & os.O_TRUNC))
                     if files is not None:
@@ -74,16 +76,37 @@ def _hook(links, files, contacts):
                     files.note_move(arguments[0], arguments[1])
                 elif event == "sqlite3.connect":
                     files.note(arguments[0], os.O_RDWR)
-        except Exception:
-            pass
+        except Exception as error:
+            _say_once(event, error)
 
     return notice
+
+
+_said = set()
+
+
+def _say_once(event, error):
+    """Record what failed in an audit hook: a file may be unprotected, or an input unseen."""
+    if isinstance(error, FileNotFoundError) or "null" in str(error):
+        return  # The working directory is gone, or it is no path: Python tells the script.
+    key = (event, type(error))
+    if key in _said:
+        return
+    # First: to record it raises events again.
+    _said.add(key)
+    try:
+        from _reenact import journal
+
+        journal.failure("audit event " + event, error)
+    except Exception:
+        pass
 
 
 class _Links(object):
     """Staged links: private copies for those that are about to be written.
 
-    A staged link is a symbolic link in the run directory that leads into the project. A link that
+    A staged link is a symbolic link in the run directory that leads into the project, or to what the
+    operation required. A link that
     leads from the run directory to itself is followed.
     """
 
@@ -91,9 +114,10 @@ class _Links(object):
         self.record = settings.record
         self.run = settings.run
         self.project = settings.project
-        self.inside = settings.run + "/"
+        self.inside = self.run + "/"
         self.named_inside = settings.named_run + "/"
-        self.staged = settings.project + "/"
+        # The second is how links to what the operation required begin.
+        self.staged = (settings.project + "/", "/./")
         self.walked = set()
         self.renew_lock()
         # What is about to be changed: the position of the path among the event's arguments, whether
@@ -173,6 +197,8 @@ class _Links(object):
             status = os.lstat(path)
         except OSError:
             return False
+        if status.st_mode & 0o170000 != 0o100000:
+            return False
         # More than one name, and the project has it too: not a hard link of the script's own.
         return status.st_nlink > 1 and os.path.lexists(self.project + path[len(self.run) :])
 
@@ -225,7 +251,7 @@ class _Links(object):
             return False
         # What is a link in the project too stays one, and nobody walks into an environment.
         return (
-            target == self.project + link[len(self.run) :]
+            (target == self.project + link[len(self.run) :] or target.startswith("/./"))
             and os.path.isdir(target)
             and not os.path.islink(target)
             and not os.path.exists(target + "/pyvenv.cfg")

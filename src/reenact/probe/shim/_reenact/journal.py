@@ -16,12 +16,13 @@ A fork begins files of its own. Any number of threads may write.
 """
 
 import _thread
+import atexit
 import os
 import sys
 from itertools import count, islice
 from time import time_ns
 
-from _reenact import standard
+from _reenact import RENEWALS, standard
 
 mmap = standard.module("mmap")
 Struct = standard.module("struct").Struct
@@ -326,8 +327,6 @@ def _extend():
     if start == 0:
         _RECORD.pack_into(window, 0, time_ns(), _place.lost, 0.0, VERSION, HEADER_MARKER)
         if not _CAN_MAP_ALONE:
-            import atexit
-
             atexit.register(_leave_descriptors)
     _place.maps.append(entry)
     _place.size = start + size
@@ -409,8 +408,6 @@ def _lose():
     elif _place.lost & (_place.lost - 1) == 0:
         _tell_losses()
         if _place.lost == 1:
-            import atexit
-
             atexit.register(_tell_losses)
 
 
@@ -465,13 +462,10 @@ def _append(path, data):
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
     try:
-        size = os.fstat(descriptor).st_size
-        try:
-            is_whole = os.write(descriptor, data) == len(data)
-        except OSError:
-            is_whole = False
-        if not is_whole:
-            os.ftruncate(descriptor, size)
+        written = os.write(descriptor, data)
+        if written != len(data):
+            # Nobody else writes to it: this is the end of what was written.
+            os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR) - written)
             raise OSError("there is no room")
     finally:
         os.close(descriptor)
@@ -672,7 +666,7 @@ def _after_fork():
     _place.is_fork = True
 
 
-os.register_at_fork(after_in_child=_after_fork)
+RENEWALS.append(_after_fork)
 if "REENACT_RECORD_DIR" in os.environ:
     _place.directory = os.environ["REENACT_RECORD_DIR"]
     _place.run_directory = os.environ.get("REENACT_RUN_DIR")

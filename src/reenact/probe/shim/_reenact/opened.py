@@ -14,8 +14,7 @@ import os
 import sys
 from time import time_ns
 
-from _reenact import standard
-from _reenact.start import append
+from _reenact import append, standard
 
 QUESTION = "/reenact/preload"
 NETWORK = frozenset(

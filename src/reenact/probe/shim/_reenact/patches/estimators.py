@@ -72,13 +72,14 @@ def is_estimator(value):
 def params_of(estimator):
     """Return an estimator's params as they are, those that have defaults included."""
     cls = type(estimator)
-    base = sys.modules["sklearn.base"].BaseEstimator
-    if cls.get_params is not base.get_params:
-        return estimator.get_params(deep=False)
     kind = kind_of(cls)
-    if kind.names_of_params is None:
-        kind.names_of_params = cls._get_param_names()
-    return {name: getattr(estimator, name) for name in kind.names_of_params}
+    names = kind.names_of_params
+    if names is None:
+        # Those of scikit-learn's own that are not the usual one differ only in what is deep.
+        if not getattr(cls.get_params, "__module__", "").startswith("sklearn."):
+            return estimator.get_params(deep=False)
+        names = kind.names_of_params = cls._get_param_names()
+    return {name: getattr(estimator, name) for name in names}
 
 
 def scope_of(estimator):

@@ -7,10 +7,9 @@ not tell, the answer is None.
 import os
 import sys
 
-_HERE = __file__.rpartition("/")[0].rpartition("/")[0]
-_UNSEEN = _HERE + "/importlib._bootstrap"
-"""Python leaves out files of such a name when it looks for the line that a warning is about."""
+from _reenact.wrap import UNSEEN
 
+_HERE = __file__.rpartition("/")[0].rpartition("/")[0]
 _LIBRARY = os.path.dirname(os.__file__)
 _MOST_SITES = 10000
 _LOADS = ("LOAD_NAME", "LOAD_FAST", "LOAD_GLOBAL", "LOAD_DEREF")
@@ -124,7 +123,7 @@ def unseen(function, module=None):
     else:
         code = _codes.get(code)
         if code is None:
-            code = function.__code__.replace(co_filename=_UNSEEN)
+            code = function.__code__.replace(co_filename=UNSEEN)
             _codes[function.__code__] = code
     twin = type(function)(
         code, names, function.__name__, function.__defaults__, function.__closure__

@@ -31,7 +31,8 @@ _kept = [0]
 def after_matplotlib_figure(module):
     """Listen to every figure that is saved."""
     journal.framework("matplotlib", version_of(sys.modules["matplotlib"]))
-    _savefig.append(wrap(module.Figure, "savefig", before=_before_save, after=_after_save))
+    hooks = {"before": _before_save, "after": _after_save, "failed": _after_failure}
+    _savefig.append(wrap(module.Figure, "savefig", **hooks))
     module.Figure.savefig = frames.unseen(module.Figure.savefig, module.__name__)
 
 
@@ -41,11 +42,29 @@ def after_matplotlib_pyplot(module):
     module.show = frames.unseen(module.show, module.__name__)
 
 
-def _before_save(args, kwargs):
+def _before_save(args, kwargs, state):
+    """Make a staged file private before Pillow goes along its link to the project's own."""
     path = _path_of(args, kwargs)
-    if path is not None and os.path.islink(path) and _pillow_follows():
-        # To the project's file, past its copy. What is made here counts as having been read.
-        os.close(os.open(path, os.O_WRONLY))
+    project = os.environ.get("REENACT_PROJECT")
+    if path is None or not project or not os.environ.get("REENACT_STAGE") or not _pillow_follows():
+        return
+    target = os.path.realpath(path)
+    if target.startswith(project + "/"):
+        # What `open` says for a file that is written anew. Nothing is opened: the content of the
+        # project's file is not read, so that it is no input, and nothing can be lost.
+        sys.audit("open", path, None, os.O_WRONLY | os.O_TRUNC)
+        state["path"], state["target"] = path, target
+
+
+def _after_failure(error, args, kwargs, state):
+    """Undo what was done for a figure that could not be saved: its file is what it was."""
+    path = state.get("path")
+    if path is None or os.path.islink(path) or not os.path.isfile(path):
+        return
+    if os.path.getsize(path) == 0 and os.path.realpath(path) != state["target"]:
+        beside = "%s.%d.reenact-tmp" % (path, os.getpid())
+        os.symlink(state["target"], beside)
+        os.rename(beside, path)
 
 
 def _after_save(result, args, kwargs, state):

@@ -18,7 +18,7 @@ from time import perf_counter
 
 from _reenact import journal
 from _reenact.patches import arrays, estimators, frames, models, train_score
-from _reenact.wrap import version_of, wrap
+from _reenact.wrap import look_alike, version_of, wrap
 
 _ORIGIN = "sklearn"
 _FITS = ("fit", "fit_predict", "fit_transform", "partial_fit")
@@ -47,19 +47,24 @@ def after_sklearn_base(module):
     """Wrap the methods of the mixins, and of every estimator class that is going to be defined."""
     journal.framework("sklearn", version_of(sys.modules["sklearn"]))
     base = module.BaseEstimator
-    former = base.__dict__.get("__init_subclass__")
+    # Where `help` finds it: of classes that have one, the first that estimators derive from.
+    owner = next((c for c in base.__mro__[:-1] if "__init_subclass__" in vars(c)), base)
+    former = vars(owner).get("__init_subclass__")
 
-    def __init_subclass__(cls, **options):
+    def __init_subclass__(cls, **kwargs):
         if former is None:
-            super(base, cls).__init_subclass__(**options)
+            super(owner, cls).__init_subclass__(**kwargs)
         else:
-            former.__get__(None, cls)(**options)
+            former.__get__(None, cls)(**kwargs)
         try:
-            _wrap_methods(cls)
+            if issubclass(cls, base):
+                _wrap_methods(cls)
         except Exception as error:
             journal.failure("class %s" % cls.__name__, error)
 
-    base.__init_subclass__ = classmethod(__init_subclass__)
+    if former is not None:
+        look_alike(__init_subclass__, former.__func__)
+    owner.__init_subclass__ = classmethod(__init_subclass__)
     for value in list(vars(module).values()):
         if isinstance(value, type) and value.__module__ == module.__name__:
             _wrap_methods(value)
@@ -107,7 +112,7 @@ def _wrap_method(cls, name, held, before, after):
         return
     if getattr(getattr(owner, attribute), "_reenact_original", None) is not None:
         return
-    wrap(owner, attribute, before=before, after=after, failed=_after_failure)
+    wrap(owner, attribute, before=before, after=after, failed=_after_failure, as_named=True)
     setattr(owner, attribute, frames.unseen(owner.__dict__[attribute]))
 
 

@@ -18,7 +18,7 @@ import sys
 import weakref
 
 from _reenact import journal
-from _reenact.patches import torch_modules
+from _reenact.patches import torch_files, torch_modules
 from _reenact.patches.shown import text_of
 from _reenact.wrap import PROBLEMS, version_of, wrap
 
@@ -77,13 +77,13 @@ def after_torch_utils_data_dataloader(module):
 
 def after_torch_serialization(module):
     """Take note of files that hold models."""
-    wrap(module, "save", before=_before_save, after=_saved)
+    wrap(module, "save", before=torch_files.before_save, after=torch_files.saved)
 
 
 def after_safetensors_torch(module):
     """Take note of files that hold models."""
     for name in ("save_file", "save_model"):
-        wrap(module, name, after=_saved_tensors)
+        wrap(module, name, after=torch_files.saved_tensors)
 
 
 def is_reporter():
@@ -382,58 +382,3 @@ def _of_scheduler(value):
     if type(value).__name__ == "Counter":
         return sorted(value.elements())
     return plain(value)
-
-
-# --- files ---
-
-
-def _path_of(file):
-    name = file if isinstance(file, (str, os.PathLike)) else getattr(file, "name", None)
-    return os.fspath(name) if isinstance(name, (str, os.PathLike)) else None
-
-
-def _before_save(args, kwargs):
-    file = kwargs.get("f", args[1] if len(args) > 1 else None)
-    # PyTorch writes with a library of its own, through a link that leads out of the run's
-    # directory. Opened by Python first, the link becomes a private copy.
-    if isinstance(file, (str, os.PathLike)) and os.path.islink(file):
-        if os.path.exists(file):
-            open(file, "r+b").close()
-
-
-def _saved(result, args, kwargs, state):
-    thing = kwargs.get("obj", args[0] if args else None)
-    path = _path_of(kwargs.get("f", args[1] if len(args) > 1 else None))
-    if path is not None and is_model(thing):
-        journal.output(path, "model", origin=_ORIGIN)
-
-
-def _saved_tensors(result, args, kwargs, state):
-    thing = kwargs.get("tensors", kwargs.get("model", args[0] if args else None))
-    path = _path_of(kwargs.get("filename", args[1] if len(args) > 1 else None))
-    if path is not None and is_model(thing):
-        journal.output(path, "model", origin=_ORIGIN)
-
-
-def is_model(thing, depth=0):
-    """Tell whether what is saved is a module, or a dictionary that holds one's parameters."""
-    if isinstance(thing, sys.modules["torch"].nn.Module):
-        return True
-    if not isinstance(thing, dict) or depth > 3:
-        return False
-    # What `state_dict` of a module returns has this mark; a copy of it has the names.
-    if hasattr(thing, "_metadata") or _holds_parameters(thing):
-        return True
-    # An optimizer's state is no model.
-    values = () if "param_groups" in thing else list(thing.values())[:1000]
-    return any(is_model(value, depth + 1) for value in values)
-
-
-def _holds_parameters(thing):
-    tensor = sys.modules["torch"].Tensor
-    return any(
-        isinstance(name, str)
-        and name.rpartition(".")[2] in ("weight", "bias")
-        and isinstance(value, tensor)
-        for name, value in list(thing.items())[:1000]
-    )

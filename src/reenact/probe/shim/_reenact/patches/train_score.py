@@ -25,8 +25,12 @@ _STEADY = (
     "sklearn.naive_bayes",
     "sklearn.discriminant_analysis",
     "sklearn.neural_network",
+    "sklearn.preprocessing",
+    "sklearn.feature_extraction",
+    "sklearn.compose",
+    "sklearn.pipeline",
 )
-"""Modules whose estimators draw no random numbers to predict."""
+"""Modules whose estimators draw no random numbers to predict or transform."""
 _DATA = ("numpy", "pandas", "scipy", "builtins")
 """Packages whose data is scored: nothing that lies on a device."""
 
@@ -71,12 +75,14 @@ def _mixin_of(estimator):
 
     None for what is neither a classifier nor a regressor.
     """
-    final = estimator
+    final = scoring = estimator
     for _ in range(5):
         found = vars(final)
         if "best_estimator_" in found:
             final = found["best_estimator_"]
         elif isinstance(found.get("steps"), list) and found["steps"]:
+            if scoring is final and type(final) is _pipeline():
+                scoring = found["steps"][-1][1]  # It asks its last step for the score.
             final = found["steps"][-1][1]
         else:
             break
@@ -85,12 +91,16 @@ def _mixin_of(estimator):
         return None
     if not hasattr(estimator, "score"):
         return None
-    for cls in type(estimator).__mro__:
+    for cls in type(scoring).__mro__:
         if "score" in cls.__dict__:
             if cls is base.ClassifierMixin:
                 return "accuracy"
             return "r2" if cls is base.RegressorMixin else "other"
     return None
+
+
+def _pipeline():
+    return getattr(sys.modules.get("sklearn.pipeline"), "Pipeline", None)
 
 
 def _score(estimator, X, y, sample_weight, mixin):
