@@ -24,6 +24,7 @@ from reenact.model.flags import (
 )
 from reenact.project.detect.source import encoding_of
 from reenact.project.flag_text import format_value
+from reenact.project.overrides import KINDS, override_words
 
 _Path = tuple[str, ...]
 
@@ -38,6 +39,8 @@ def command_line(flags: FlagSet, values: Mapping[str, FlagValue]) -> list[str]:
         UsageError: a required option, positional or subcommand has no value, or a value cannot be
             said on this script's command line.
     """
+    if flags.kind in KINDS:
+        return override_words(flags, values)
     given: dict[str, tuple[Flag, FlagValue]] = {}
     unknown: list[tuple[str, FlagValue]] = []
     for name, value in values.items():

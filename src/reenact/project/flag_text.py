@@ -14,6 +14,7 @@ YAML-like scalar, else as the text itself:
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable
 
 from reenact.errors import BadFlagValue
@@ -235,7 +236,7 @@ def _escape(character: str) -> str:
 
 def takes_list(flag: Flag) -> bool:
     """Tell whether the flag's value is a list."""
-    if flag.type is FlagType.LIST:
+    if flag.type is FlagType.LIST or flag.split is not None:
         return True
     binding = flag.binding
     if isinstance(binding, Option) and binding.action is Action.APPEND:
@@ -277,6 +278,8 @@ def check_value(flag: Flag, value: FlagValue) -> FlagValue:
 def _items(flag: Flag, text: str) -> list[FlagValue]:
     """Split the text for a flag that takes a list: `[64, 32]`, `64 32`, and `64,32` for numbers."""
     stripped = text.strip()
+    if flag.split is not None and (stripped[:1] != "[" or stripped[-1:] != "]"):
+        return list(split_text(flag.split, text))
     if stripped[:1] == "(" and stripped[-1:] == ")":
         stripped = f"[{stripped[1:-1]}]"
     if stripped[:1] == "[":
@@ -286,8 +289,20 @@ def _items(flag: Flag, text: str) -> list[FlagValue]:
                 return _texts_of(stripped, value)
             return value
         raise _refusal(flag, "a list", text)
+    if "'" in stripped or '"' in stripped:
+        return list(split_text("shlex", stripped))
     is_comma_list = flag.type in (FlagType.INT, FlagType.FLOAT, FlagType.LIST)
     return list(stripped.replace(",", " ").split() if is_comma_list else stripped.split())
+
+
+def split_text(how: str, text: str) -> list[str]:
+    """Split text at a separator, or as a shell does: `shlex`."""
+    if how != "shlex":
+        return text.split(how) if text else []
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
 
 
 def _texts_of(text: str, items: list[FlagValue]) -> list[FlagValue]:
@@ -309,6 +324,8 @@ def _convert_one(flag: Flag, item: FlagValue) -> FlagValue:
 
 
 def _choice(flag: Flag, text: str) -> FlagValue:
+    if text in flag.choice_aliases:
+        return flag.choice_aliases[text]
     for choice in flag.choices or ():
         if text == choice or (not isinstance(choice, str) and text == format_value(choice)):
             return choice
@@ -332,7 +349,7 @@ def _of_type(flag: Flag, text: str) -> FlagValue:
         if meaning is None:
             raise _refusal(flag, "yes or no", text)
         return meaning
-    if kind is FlagType.INT:
+    if kind is FlagType.INT or (kind is FlagType.NUMBER and _INT.match(stripped)):
         if not re.fullmatch(r"[+-]?[0-9]+", stripped):
             raise _refusal(flag, "an integer", text)
         return int(stripped)
@@ -365,10 +382,10 @@ def _check_one(flag: Flag, value: FlagValue) -> FlagValue:
         value = bool(value)
     elif kind is FlagType.INT and (isinstance(value, bool) or not isinstance(value, int)):
         raise _refusal(flag, "an integer", text)
-    elif kind is FlagType.FLOAT:
+    elif kind in (FlagType.FLOAT, FlagType.NUMBER):
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise _refusal(flag, "a number", text)
-        value = float(value)
+        value = float(value) if kind is FlagType.FLOAT else value
     elif kind in (FlagType.STRING, FlagType.PATH) and not isinstance(value, str):
         value = _choice(flag, text) or text
     _check_choice(flag, value, text)
@@ -376,8 +393,9 @@ def _check_one(flag: Flag, value: FlagValue) -> FlagValue:
 
 
 def _check_choice(flag: Flag, value: FlagValue, text: str) -> None:
+    _check_range(flag, value, text)
     choices = flag.choices
-    if choices is None or any(value == choice for choice in choices):
+    if choices is None or flag.allow_other or any(value == choice for choice in choices):
         return
     names = [format_value(choice) for choice in choices]
     listed = ", ".join(f"`{name}`" for name in names[:30]) + (", …" if len(names) > 30 else "")
@@ -386,6 +404,15 @@ def _check_choice(flag: Flag, value: FlagValue, text: str) -> None:
         f"flag `{flag.name}` takes one of {listed}, not `{text}`",
         hint=f"did you mean `{close}`?" if close else None,
     )
+
+
+def _check_range(flag: Flag, value: FlagValue, text: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if flag.low is not None and value < flag.low:
+        raise BadFlagValue(f"flag `{flag.name}` is at least {flag.low}, not `{text}`")
+    if flag.high is not None and value > flag.high:
+        raise BadFlagValue(f"flag `{flag.name}` is at most {flag.high}, not `{text}`")
 
 
 def _check_length(flag: Flag, value: FlagValue) -> None:
@@ -422,13 +449,15 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that the user most likely meant, or None if none is close."""
     wanted = _normal(name)
     best: str | None = None
-    best_distance = max(1, len(wanted) // 3) + 1
+    best_distance: float = max(1, len(wanted) // 3) + 1
     for candidate in known:
         normal = _normal(candidate)
         is_part = len(wanted) >= 2 and (
             normal.startswith(wanted) or wanted.startswith(normal + ".")
         )
-        distance = 1 if is_part and normal != wanted else _distance(wanted, normal, best_distance)
+        # A single slip is likelier than a part that was left out.
+        is_part = is_part and normal != wanted
+        distance = min(_distance(wanted, normal, best_distance), 1.5 if is_part else best_distance)
         if distance < best_distance:
             best, best_distance = candidate, distance
     return best
@@ -438,7 +467,7 @@ def _normal(name: str) -> str:
     return name.lower().replace("_", "-").lstrip("-")
 
 
-def _distance(left: str, right: str, limit: int) -> int:
+def _distance(left: str, right: str, limit: float) -> float:
     """Count insertions, deletions, substitutions and swaps of neighbours, up to `limit`."""
     if abs(len(left) - len(right)) >= limit:
         return limit

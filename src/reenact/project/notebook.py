@@ -169,6 +169,38 @@ def rewrite_notebook(content: bytes, changes: Sequence[tuple[Global, FlagValue]]
     return (json.dumps(notebook.document, indent=1, ensure_ascii=False) + "\n").encode()
 
 
+def replace_in_notebook(content: bytes, values: Sequence[tuple[str, FlagValue]]) -> bytes:
+    """Return a notebook in whose code values stand in the place of what patterns find.
+
+    Args:
+        content: of the notebook.
+        values: regular expressions, each with the value that its first group, or all that it
+            matches where it has none, is replaced by, as Python writes it.
+    """
+    notebook = read_notebook(content, "the notebook")
+    for cell in notebook.cells:
+        source = cell.source
+        for pattern, value in values:
+            source = _replaced(re.compile(pattern, re.MULTILINE), source, repr(value))
+        if source != cell.source:
+            known = notebook.document["cells"][cell.position]
+            is_list = isinstance(known["source"], list)
+            known["source"] = source.splitlines(keepends=True) if is_list else source
+    return (json.dumps(notebook.document, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _replaced(pattern: re.Pattern[str], text: str, new: str) -> str:
+    group = 1 if pattern.groups else 0
+    pieces = []
+    last = 0
+    for match in pattern.finditer(text):
+        start, end = match.span(group)
+        if start >= last and end > start:
+            pieces += [text[last:start], new]
+            last = end
+    return "".join([*pieces, text[last:]])
+
+
 # --- the text of all cells ---
 
 

@@ -18,6 +18,8 @@ from reenact.project.flag_text import format_value
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][\w.-]*)\}")
 _SCRIPT_NAME = re.compile(r"[^\s;|&]+\.[A-Za-z0-9]{1,6}")
 _SETTING = re.compile(r"[A-Za-z_][\w.:-]*=", re.ASCII)
+_OVERRIDE = re.compile(r"\+{0,2}[A-Za-z_][\w.:/@-]*=", re.ASCII)
+"""As Hydra has them, too; the name of a script may look like one."""
 
 INTERPRETERS: dict[str, tuple[str, ...]] = {
     ".r": ("Rscript",),
@@ -57,10 +59,10 @@ class Target(NamedTuple):
 
 def split_settings(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Separate `flag=value` words from the others; the last of two settings of a flag counts."""
-    others = []
+    others: list[str] = []
     settings = {}
     for word in words:
-        if _SETTING.match(word):
+        if _SETTING.match(word) or (others and _OVERRIDE.match(word)):
             name, _, value = word.partition("=")
             settings[name] = value
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reenact.errors import BadFlagValue, UnknownFlag, UsageError
-from reenact.model.flags import Action, Flag, FlagSet, FlagValue, Option, Subcommand
+from reenact.model.flags import Action, Flag, FlagSet, FlagValue, Option, Override, Subcommand
 from reenact.project.flag_text import check_value, nearest, parse_value
 
 _LISTED = 40
@@ -46,7 +46,7 @@ def resolve_flags(
             raise UsageError(f"flag `{key}` is set twice")
         if flag is not None:
             given[key] = _read(flag, setting, force=force)
-        elif flags.open_ended or force:
+        elif flags.open_ended or force or name.startswith(flags.open_names):
             given[key] = _pass_on(flags, name, setting, operation)
         else:
             raise _unknown(flags, name, operation)
@@ -122,8 +122,25 @@ def _with_defaults(flags: FlagSet, given: Mapping[str, FlagValue]) -> dict[str, 
         for flag in flags.flags
         if flag.name in given or (_has_default(flag) and _is_reached(flag, chosen))
     }
+    for flag in flags.flags:
+        if isinstance(flag.binding, Override) and flag.binding.group is not None:
+            _choose_default(flag.name, flag.binding, resolved, given)
     resolved.update(given)
     return resolved
+
+
+def _choose_default(
+    name: str, key: Override, resolved: dict[str, FlagValue], given: Mapping[str, FlagValue]
+) -> None:
+    """Give a key the default that goes with what was chosen; it may be none of that choice."""
+    assert key.group is not None
+    chosen = given.get(key.group, resolved.get(key.group))
+    if not isinstance(chosen, str):
+        return
+    if chosen in key.defaults:
+        resolved[name] = key.defaults[chosen]
+    else:
+        resolved.pop(name, None)
 
 
 def _has_default(flag: Flag) -> bool:

@@ -1,6 +1,7 @@
 """Say of native libraries that a process had loaded what they are, from the paths of their files.
 
-Python's own extension modules are left out: they belong to packages, whose versions are known.
+Left out are Python's own extension modules, which belong to packages whose versions are known, and
+what Reenact itself has preloaded.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from reenact.store.files import read_file
 
 _MOST = 2000
 _EXTENSION = re.compile(r"\.(cpython-\d+\w*|pypy\d+-pp\d+|abi3)[^/]*\.so$")
+_OWN = re.compile(r"/preload-[^/]+/(?:.*/)?reenact\.so$")
+"""What Reenact itself preloads, see `execute.preload`: it depends on how the run was watched."""
 _COMPUTING = (
     "/numpy/", "/torch/", "/tensorflow/", "/jaxlib/", "blas", "libmkl", "libgomp", "libomp",
     "libiomp", "libcuda", "libR.so", "libjulia",
@@ -48,7 +51,11 @@ def libraries_in(maps: bytes) -> list[str]:
 
 def describe_libraries(paths: Iterable[str], run_directory: str = "") -> tuple[Library, ...]:
     """Name libraries so that equal ones in two environments are equal."""
-    chosen = [path for path in paths if not _EXTENSION.search(path) and "/lib-dynload/" not in path]
+    chosen = [
+        path
+        for path in paths
+        if "/lib-dynload/" not in path and not _EXTENSION.search(path) and not _OWN.search(path)
+    ]
     named = {name_of(path, run_directory): path for path in chosen}
     return tuple(
         Library(path=name, version=_version(os.path.basename(named[name])))

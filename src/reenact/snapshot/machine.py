@@ -28,6 +28,7 @@ _T = TypeVar("_T")
 
 _X86_FEATURES = r"sse4_[12]|ssse3|avx.*|fma4?|f16c|bmi[12]|amx_.*|gfni|vaes|vpclmulqdq|sha_ni"
 _OTHER_FEATURES = r"asimd.*|sve.*|sme.*|fphp|bf16|i8mm|neon|vfpv4|vsx|altivec"
+_CPUS = "/sys/devices/system/cpu"
 _SILENCE_S = 600.0
 """A driver that did not answer is not asked again for so long."""
 _REVISION = 2
@@ -186,23 +187,21 @@ def _cpu_features(cpu: dict[str, str]) -> tuple[str, ...] | None:
 
 def _physical_cores() -> int | None:
     """Count the sets of CPUs that share a core."""
-    root = "/sys/devices/system/cpu"
-    cores = set()
-    for name in os.listdir(root):
-        if name.startswith("cpu") and name[3:].isdigit():
-            with suppress(OSError):
-                cores.add(read_file(f"{root}/{name}/topology/thread_siblings_list"))
-    return len(cores) or None
+    return _count_in_topology("thread_siblings_list")
 
 
 def _sockets() -> int | None:
-    root = "/sys/devices/system/cpu"
-    packages = set()
-    for name in os.listdir(root) if os.path.isdir(root) else ():
+    return _count_in_topology("physical_package_id") if os.path.isdir(_CPUS) else None
+
+
+def _count_in_topology(fact: str) -> int | None:
+    """Count the different values that a fact has for the CPUs."""
+    values = set()
+    for name in os.listdir(_CPUS):
         if name.startswith("cpu") and name[3:].isdigit():
             with suppress(OSError):
-                packages.add(read_file(f"{root}/{name}/topology/physical_package_id"))
-    return len(packages) or None
+                values.add(read_file(f"{_CPUS}/{name}/topology/{fact}"))
+    return len(values) or None
 
 
 def _numa_nodes() -> int | None:

@@ -7,6 +7,12 @@ and stores are no part of a project.
 
 from __future__ import annotations
 
+import fnmatch
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
 SOURCE_LIMIT = 1 << 20
 """Bytes. A larger file is data, even if it is text."""
 
@@ -73,6 +79,94 @@ def is_source_candidate(relative: str, name: str) -> bool:
     if "/" in relative:
         return DATA_DIRECTORIES.isdisjoint(relative.lower().split("/")[:-1])
     return True
+
+
+class Pick(NamedTuple):
+    """A rule of the user about source; of those that fit a file the last counts.
+
+    Attributes:
+        is_include: the files are source; otherwise they are not.
+        patterns: globs; `*` matches `/` too. One without a slash is for the last part of a path,
+            one with a slash for all of it, from `within` on.
+        type: only `text` or `binary` files, or `dir`: directories with all that is in them.
+        within: the directory that it is about, relative to the project's root, with a slash behind
+            it; empty for the root.
+    """
+
+    is_include: bool
+    patterns: tuple[str, ...]
+    type: str | None = None
+    within: str = ""
+
+
+IGNORE_FILE = ".guildignore"
+"""In the root of projects that were written for Guild: what is data, in the words of `.gitignore`."""
+
+
+def ignore_rules(content: bytes) -> tuple[Pick, ...]:
+    """Return what an ignore file says: files that are no source. They can be read all the same."""
+    found: list[Pick] = []
+    for line in content.decode(errors="replace").splitlines():
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        pattern = text.removeprefix("!")
+        is_include = pattern != text
+        if not pattern.endswith("/"):
+            found.append(Pick(is_include, (pattern,)))
+        # A slash at the end is for directories only, and no part of the way to them.
+        found.append(Pick(is_include, (pattern.rstrip("/"),), "dir"))
+    return tuple(found)
+
+
+def picked(picks: Sequence[Pick], path: str, *, is_text: bool) -> bool | None:
+    """Tell whether the user's rules make a file source; None where they say nothing."""
+    for pick in reversed(picks):
+        if pick.type == "dir":
+            if any(_fits(pick, parent) for parent in _parents(path)):
+                return pick.is_include
+        elif (pick.type is None or (pick.type == "text") is is_text) and _fits(pick, path):
+            return pick.is_include
+    return None
+
+
+def may_be_picked(picks: Sequence[Pick], path: str) -> bool:
+    """Tell by its name alone whether a file may be source only because of the user's rules."""
+    return any(
+        pick.is_include and pick.type != "dir" and _fits(pick, path) for pick in picks
+    ) or any(
+        pick.is_include and pick.type == "dir" and any(_fits(pick, at) for at in _parents(path))
+        for pick in picks
+    )
+
+
+def is_left_out(picks: Sequence[Pick], directory: str) -> bool:
+    """Tell whether nothing in a directory is source, whatever it is called."""
+    for pick in reversed(picks):
+        if pick.type == "dir" and _fits(pick, directory):
+            return not pick.is_include
+    return False
+
+
+def _fits(pick: Pick, path: str) -> bool:
+    if not path.startswith(pick.within):
+        return False
+    path = path[len(pick.within) :]
+    name = path[path.rfind("/") + 1 :]
+    return any(
+        _expression(pattern.removeprefix("./").strip("/")).match(path if "/" in pattern else name)
+        for pattern in pick.patterns
+    )
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(pattern))
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: length + 1]) for length in range(len(parts))]
 
 
 def is_text(head: bytes) -> bool:

@@ -22,8 +22,12 @@ from reenact.snapshot.rules import (
     FOLDED_FROM,
     LINKED_WHOLE,
     SOURCE_LIMIT,
+    Pick,
+    is_left_out,
     is_source_candidate,
     is_text,
+    may_be_picked,
+    picked,
 )
 from reenact.store.blobs import Blobs, digest_bytes
 from reenact.store.files import read_file, write_atomically
@@ -110,7 +114,9 @@ class _Walk:
         scripts: frozenset[str],
         cache: _CacheFile,
         blobs: Blobs | None,
+        picks: tuple[Pick, ...],
     ) -> None:
+        self.picks = picks
         self.root = root
         self.listed = listed
         self.scripts = scripts
@@ -163,7 +169,7 @@ class _Walk:
             self.result.whole.append(path)
         elif os.path.exists(f"{absolute}/store.json") and os.path.isdir(f"{absolute}/runs"):
             return
-        elif self._is_mere_data(path):
+        elif is_left_out(self.picks, path) or self._is_mere_data(path):
             self.result.whole.append(path)
         else:
             self.result.directories.append(path)
@@ -216,6 +222,7 @@ class _Walk:
         """Take in one file, as source or as a link."""
         is_script = path in self.scripts
         is_candidate = is_script or self._is_judged_by_name(path) or path in (self.listed or ())
+        is_candidate = is_candidate or may_be_picked(self.picks, path)
         if not is_candidate:
             self.result.links.append((path, status.st_size, status.st_mtime_ns))
             return
@@ -251,13 +258,18 @@ class _Walk:
     def _read(self, path: str, name: str, status: os.stat_result) -> Digest | None:
         """Return the digest of a source file, which is then a blob; None for data."""
         is_fit = status.st_size <= SOURCE_LIMIT and is_source_candidate(path, name)
-        if not is_fit and path not in self.scripts:
+        is_wanted = path in self.scripts
+        if not is_fit and not is_wanted and not may_be_picked(self.picks, path):
             return None
         try:
             data = read_file(f"{self.root}/{path}")
         except OSError:
             return None
-        if not is_text(data):
+        has_text = is_text(data)
+        decided = picked(self.picks, path, is_text=has_text) if self.picks else None
+        if not is_wanted and not (is_fit and has_text if decided is None else decided):
+            return None
+        if is_wanted and not has_text:
             return None
         return digest_bytes(data) if self.blobs is None else self.blobs.put(data)
 
@@ -270,6 +282,7 @@ def take_snapshot(
     cache_path: str | None,
     scripts: frozenset[str] = frozenset(),
     only: list[str] | None = None,
+    picks: tuple[Pick, ...] = (),
 ) -> ProjectTree:
     """Look at a project's tree and keep its source.
 
@@ -281,12 +294,13 @@ def take_snapshot(
         scripts: files that are source whatever git, their size and their names say.
         only: paths that are taken in; everything beside them becomes a link. For a script that
             lives among things that are no project, as in a home directory.
+        picks: the user's rules about what is source.
 
     Raises:
         OSError: a blob cannot be written.
     """
     cache = _load_cache(cache_path)
-    walk = _Walk(root, listed, scripts, cache, blobs)
+    walk = _Walk(root, listed, scripts, cache, blobs, picks)
     if only is None:
         walk.directory("")
     else:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from commands import PATIENCE_S
 from reenact.model.flags import Flag, FlagSet, Global
 from reenact.project.apply import command_line, rewrite
 from reenact.project.detect import detect
@@ -53,7 +54,7 @@ class Project:
             cwd=self.root,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
             check=False,
         )
         assert done.returncode == 0, done.stderr

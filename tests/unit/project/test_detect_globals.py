@@ -268,13 +268,19 @@ if (y := p): p.add_argument('--w')
 ).map(lambda line: line.replace("\\n", "\n"))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=150,
+)
 @given(st.lists(STATEMENTS, max_size=25))
 def test_no_heap_of_statements_makes_detection_fail(project: Project, lines: list[str]) -> None:
     project.detect("\n".join(["import argparse, click, typer, tyro", *lines]))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=100,
+)
 @given(st.binary(max_size=200))
 def test_no_heap_of_bytes_makes_detection_fail(project: Project, content: bytes) -> None:
     project.detect(content)

@@ -266,3 +266,23 @@ def test_the_nearest_name_is_what_was_meant(name: str, found: str | None) -> Non
 def test_the_nearest_name_is_a_known_one(name: str, known: list[str]) -> None:
     assert nearest(name, known) in [None, *known]
     assert name not in known or nearest(name, known) is not None
+
+
+@pytest.mark.parametrize(
+    ("split", "kind", "text", "value"),
+    [
+        ("shlex", FlagType.ANY, "1 'a b' x", [1, "a b", "x"]),
+        ("shlex", FlagType.STRING, "1 it's", ["1", "it's"]),
+        (",", FlagType.INT, "1,2", [1, 2]),
+        (":", FlagType.ANY, "", []),
+        (",", FlagType.ANY, "[1, 'a,b']", [1, "a,b"]),
+        (None, FlagType.LIST, "2 1 'a b'", [2, 1, "a b"]),
+        (None, FlagType.LIST, "2,1", [2, 1]),
+    ],
+)
+def test_text_for_a_list_is_split_as_the_flag_says(
+    split: str | None, kind: FlagType, text: str, value: FlagValue
+) -> None:
+    flag = Flag(name="x", binding=Option(option="--x", nargs="*"), type=kind, split=split)
+
+    assert same(convert(flag, text), value)

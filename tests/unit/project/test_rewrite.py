@@ -131,7 +131,10 @@ def test_no_changes_are_no_changes() -> None:
     assert rewrite(b"anything \xff", []) == b"anything \xff"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+)
 @given(value=VALUES)
 def test_any_value_arrives_and_no_line_moves(project: Project, value: FlagValue) -> None:
     source = b"before = 'x'\nvalue = [\n  1,\r\n  2]; after = 3\nend = 'y'\n"
@@ -146,7 +149,10 @@ def test_any_value_arrives_and_no_line_moves(project: Project, value: FlagValue)
     assert lines == [node.lineno for node in ast.parse(source).body]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+)
 @given(value=st.floats())
 def test_floats_arrive_to_the_last_bit(project: Project, value: float) -> None:
     path = project.write("train.py", "lr = 0.1\n")

@@ -32,6 +32,13 @@ def test_libraries_are_read_from_what_is_mapped() -> None:
     assert libraries_in(MAPS) == ["/opt/with space/libm.so", "/usr/lib/libc.so.6"]
 
 
+def test_what_reenact_preloads_is_none_of_the_run_s_own() -> None:
+    own = "/home/eve/.cache/reenact/preload-dad98b9d-x86_64-2.36/lib/x86_64-linux-gnu/reenact.so"
+    others = ["/opt/preload-x/lib/notreenact.so", "/opt/reenact.so"]
+
+    assert [found.path for found in describe_libraries([own, *others])] == sorted(others)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 def test_a_living_process_has_loaded_its_c_library() -> None:
     assert any("libc" in path for path in loaded_by(os.getpid()))

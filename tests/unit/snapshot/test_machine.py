@@ -11,6 +11,7 @@ import msgspec
 import psutil
 import pytest
 
+from commands import PATIENCE_S
 from drivers import build_nvml
 from reenact.model.environment import Gpu, GpuLink, Machine, decode_machine
 from reenact.model.record import to_json
@@ -193,6 +194,6 @@ class TestCache:
         )
         children = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(6)]
 
-        assert [child.wait(60) for child in children] == [0] * 6
+        assert [child.wait(PATIENCE_S) for child in children] == [0] * 6
         assert [path.name for path in tmp_path.iterdir()] == ["machine.json"]
         assert capture_machine(cache=str(tmp_path)) == capture_machine()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from reenact.model.flags import Flag, FlagType, FlagValue, Global
 from reenact.project.detect.evaluate import NotConstant, constant
@@ -24,13 +24,19 @@ _NAMESPACES = frozenset(
 )
 
 
-def find_globals(source: Source) -> list[Flag]:
-    """Return the flags among the module-level assignments of a script."""
+def find_globals(source: Source, named: Collection[str] = ()) -> list[Flag]:
+    """Return the flags among the module-level assignments of a script.
+
+    Args:
+        source: the script.
+        named: what somebody called a flag: its first literal is one, whatever binds it later.
+    """
     from blake3 import blake3
 
     assignments = list(_assignments(source.tree.body, set()))
     spoiled = _spoiled(source.tree.body, {id(node) for _, _, node in assignments})
     finder = _Finder(source, blake3(source.content).hexdigest(), spoiled)
+    finder.named = frozenset(named)
     for name, value, _ in assignments:
         finder.add(name, value, depth=0)
     return finder.flags
@@ -139,11 +145,12 @@ class _Finder:
         self._source = source
         self._digest = digest
         self._spoiled = spoiled
+        self.named: frozenset[str] = frozenset()
         self.flags: list[Flag] = []
 
     def add(self, name: str, node: ast.expr, *, depth: int) -> None:
         """Add the flag `name`, or the flags of its members, if `node` is a literal."""
-        if name in self._spoiled:
+        if name in self._spoiled and name not in self.named:
             return
         members = _members(node)
         if members is not None:
@@ -155,7 +162,10 @@ class _Finder:
             literal = _flag_value(constant(node))
         except NotConstant:
             return
-        if literal == [] or (isinstance(literal, str | list) and len(literal) > _MAX_LENGTH):
+        is_named = name in self.named
+        if (literal == [] and not is_named) or (
+            isinstance(literal, str | list) and len(literal) > _MAX_LENGTH
+        ):
             return  # a list to be filled, or data, is no setting
         start, end = self._source.span(node)
         self.flags.append(

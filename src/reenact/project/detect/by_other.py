@@ -22,8 +22,6 @@ _READERS = {
     "pyrallis.parse": "pyrallis",
 }
 _WRAPPERS = {
-    "hydra.main": "hydra",
-    "hydra.main.main": "hydra",
     "draccus.wrap": "draccus",
     "pyrallis.wrap": "pyrallis",
 }
@@ -48,11 +46,7 @@ class Other(Native):
 
     def call(self, site: Site) -> Value:
         """Read the command line."""
-        if self.framework == "hydra":
-            self.open_ended = False
-            text = "flags are hydra's overrides, which are not found out"
-        else:
-            text = f"flags are read by {self.framework}: they are passed on as they are given"
+        text = f"flags are read by {self.framework}: they are passed on as they are given"
         site.trace.remark(f"{site.at}: {text}")
         return site.trace.use(self)
 

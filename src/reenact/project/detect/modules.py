@@ -27,6 +27,7 @@ _ABSL_WORDS = (
     "DEFINE_multi_enum_class", "DEFINE_alias", "DEFINE_config_file", "DEFINE_config_dict",
     "mark_flag_as_required", "mark_flags_as_required",
 )  # fmt: skip
+_OMEGACONF_WORDS = ("from_cli", "merge_with_cli")
 FRAMEWORKS: dict[str, tuple[str, ...]] = {
     "absl": _ABSL_WORDS,
     "tensorflow": _ABSL_WORDS,
@@ -40,6 +41,7 @@ FRAMEWORKS: dict[str, tuple[str, ...]] = {
     },
     "lightning": ("LightningCLI",),
     "pytorch_lightning": ("LightningCLI",),
+    "omegaconf": ("OmegaConf", *_OMEGACONF_WORDS),
 }  # fmt: skip
 """Modules that read command lines, and the words that speak of it where they are imported."""
 
@@ -129,7 +131,7 @@ class Modules:
     """
 
     def __init__(self, root: str, search: list[str]) -> None:
-        self._root = root
+        self.root = root
         self._search = search
         self._listings: dict[str, set[str]] = {}
         self._facts: dict[str, Facts] = {}
@@ -162,7 +164,7 @@ class Modules:
             rest = module.lstrip(".")
             for _ in range(len(module) - len(rest) - 1):
                 directory = os.path.dirname(directory)
-            if not is_inside(directory, self._root):
+            if not is_inside(directory, self.root):
                 return None
             return self._find_under(directory, rest.split(".") if rest else [])
         for base in self._search:
@@ -221,6 +223,11 @@ class Modules:
         words = self._words[path] = {word for word in BASE_WORDS if word in text}
         for item in imports_in(text):
             framework = FRAMEWORKS.get(item.module.partition(".")[0])
+            if framework is FRAMEWORKS["omegaconf"] and not any(
+                w in text for w in _OMEGACONF_WORDS
+            ):
+                # Most scripts take from there what has nothing to do with the command line.
+                continue
             if framework is not None:
                 words.update(word for word in framework if word in text)
                 if framework is not _ABSL_WORDS:

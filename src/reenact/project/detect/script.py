@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from reenact.model.flags import FlagSet
 from reenact.model.paths import path_to_text
 from reenact.project.detect.modules import Modules, is_inside
@@ -21,8 +23,9 @@ _WORDS = {
     "typer": ("typer",),
     "absl": ("absl", "tensorflow"),
     "dataclass": ("tyro", "simple_parsing", "HfArgumentParser", "TrlParser"),
+    "config": ("hydra", "from_cli", "merge_with_cli"),
     "other": (
-        "fire", "hydra", "docopt", "jsonargparse", "LightningCLI", "cyclopts", "plac", "draccus",
+        "fire", "docopt", "jsonargparse", "LightningCLI", "cyclopts", "plac", "draccus",
         "pyrallis",
     ),
 }  # fmt: skip
@@ -105,6 +108,12 @@ def _dataclass(trace: Trace) -> None:
     by_dataclass.register(trace)
 
 
+def _config(trace: Trace) -> None:
+    from reenact.project.detect import by_config
+
+    by_config.register(trace)
+
+
 def _other(trace: Trace) -> None:
     from reenact.project.detect import by_other
 
@@ -117,6 +126,7 @@ _REGISTER: dict[str, Callable[[Trace], None]] = {
     "typer": _typer,
     "absl": _absl,
     "dataclass": _dataclass,
+    "config": _config,
     "other": _other,
 }
 
@@ -138,7 +148,9 @@ def _by_command_line(trace: Trace, source: Source, module: str | None) -> FlagSe
         getattr(use, "reads_rest", False) for use in uses
     )
     kind = next((use.kind for use in uses if use.kind != "none"), "none")
-    return finish(kind, found.flags, open_ended=is_open, remarks=trace.remarks)
+    names = next((use.open_names for use in uses if hasattr(use, "open_names")), ())
+    flags = finish(kind, found.flags, open_ended=is_open, remarks=trace.remarks)
+    return msgspec.structs.replace(flags, open_names=names) if names else flags
 
 
 def _by_globals(source: Source, remarks: list[str]) -> FlagSet:

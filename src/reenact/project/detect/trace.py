@@ -61,6 +61,7 @@ class Trace:
         made: framework objects that were made, in order, used or not.
         frameworks: whose names the trace knows.
         modules: where local modules are found.
+        name_of: how messages name a file.
         uncertain: how many tests of unknown outcome surround the current line.
     """
 
@@ -77,7 +78,7 @@ class Trace:
         self.uncertain = 0
         self.frameworks: set[str] = set()
         self.modules = modules
-        self._name_of = name_of
+        self.name_of = name_of
         self._load = load
         self._loaded: dict[str, Module | None] = {}
         self._active: list[ast.AST] = []
@@ -155,7 +156,7 @@ class Trace:
             if content is None:
                 return None
             try:
-                source = Source(path, self._name_of(path), content)
+                source = Source(path, self.name_of(path), content)
             except Unreadable as error:
                 self.remark(str(error))
                 return None
