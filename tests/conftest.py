@@ -6,8 +6,15 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from reenact.execute.preload import find_preload
+
+# How long an example takes says more about the machine than about us.
+settings.register_profile(
+    "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 _LEAKY = ("REENACT", "FLAG_", "GIT_", "PYTHON", "CUDA_VISIBLE")
 

@@ -15,14 +15,13 @@ from pathlib import Path
 from textwrap import dedent
 from typing import NamedTuple
 
+from commands import PATIENCE_S
+
 RUN_ID = "f" * 24 + f"{os.getpid():08x}"
 """The id of every recorded run: each has a store of its own, and no other process this id."""
 
 REENACT = (sys.executable, "-P", "-m", "reenact")
 """The command. `-P`: as for the installed one, the working directory is not a place of modules."""
-
-PATIENCE_S = 60.0
-"""Nothing here takes that long; a run that hangs fails with what it has printed."""
 
 Files = Mapping[str, "str | bytes | Link | None"]
 """What a project is made of. A name that ends in `/` is an empty directory, with None. Text is

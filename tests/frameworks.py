@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+QUICK = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
+"""Variables of scripts that use frameworks: to compile all of torch anew for each takes minutes."""
+
 _PYTHON = Path(__file__).parents[1] / ".venv-frameworks" / "bin" / "python"
 
 

@@ -5,7 +5,9 @@ ReenactError                 failed            1
 │   ├── UnknownFlag          unknown-flag      2
 │   ├── BadFlagValue         bad-flag-value    2
 │   ├── BadFilter            bad-filter        2
-│   └── BadColumn            bad-column        2
+│   ├── BadColumn            bad-column        2
+│   ├── BadProjectFile       bad-project-file  2    `reenact.yml` cannot be used
+│   └── UnmetRequirement     unmet-requirement 2    what an operation requires is not there
 ├── NotFound                 not-found         1    a run, a file, a blob that is not there
 ├── Ambiguous                ambiguous         1    a run id or label that matches several runs
 ├── Damaged                  damaged           1    a record or a blob is not what it was
@@ -69,6 +71,18 @@ class BadColumn(UsageError):
     """A column expression cannot be understood."""
 
     code = "bad-column"
+
+
+class BadProjectFile(UsageError):
+    """A project file cannot be used; the message begins with file and line."""
+
+    code = "bad-project-file"
+
+
+class UnmetRequirement(UsageError):
+    """What an operation requires is not there; the message begins with file and line."""
+
+    code = "unmet-requirement"
 
 
 class NotFound(ReenactError):

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fcntl import ioctl
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands import PATIENCE_S
 from reenact.actions.watch import ASCII, Sketch, sparkline
 
-PATIENCE_S = 60.0
 REENACT = [sys.executable, "-m", "reenact"]
 
 TRAIN = """\
@@ -79,8 +79,17 @@ class Project:
         latest: str = self.json("runs", "--limit", "1")["runs"][0]["id"]
         return latest
 
-    def on_a_terminal(self, *words: str, columns: int = 100, **env: str) -> tuple[int, str]:
-        """Run a command on a terminal; return its exit status and what it wrote there."""
+    def on_a_terminal(
+        self,
+        *words: str,
+        columns: int = 100,
+        shown: Callable[[bytes], object] = len,
+        **env: str,
+    ) -> tuple[int, str]:
+        """Run a command on a terminal; return its exit status and what it wrote there.
+
+        `shown` is called with what was written so far.
+        """
         master, terminal = pty.openpty()
         ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         merged = {**self.env, "TERM": "xterm", **env}
@@ -94,6 +103,7 @@ class Project:
         try:
             while piece := os.read(master, 65536):
                 data += piece
+                shown(data)
         except OSError:  # Linux says so when nobody has the terminal open any more.
             pass
         finally:
@@ -306,8 +316,8 @@ def test_diff_json_holds_every_section_and_the_patch(project: Project) -> None:
 
     assert (document["a"]["id"], document["b"]["id"], document["differs"]) == (a, b, True)
     assert set(document["sections"]) == {
-        "run", "flags", "params", "source", "inputs", "environment", "machine", "outputs",
-        "metrics",
+        "run", "flags", "params", "source", "inputs", "environment", "machine", "runtime",
+        "outputs", "metrics",
     }  # fmt: skip
     assert document["sections"]["flags"]["changes"] == [
         {"name": "lr", "kind": "changed", "group": None, "a": 0.5, "b": 0.25}
@@ -467,16 +477,21 @@ def test_ctrl_c_ends_the_watching_and_not_the_run(project: Project, endless: str
 
 def test_watch_on_a_terminal_redraws_in_place_and_ends_with_the_run(project: Project) -> None:
     (project.root / "slow.py").write_text(
-        "import time\n"
+        "import os, time\n"
         "for step in range(80):\n"
         "    print(f'step: {step} loss: {80 - step}', flush=True)\n"
-        "    time.sleep(0.02)\n"
+        "    time.sleep(0.002)\n"
+        "while not os.path.exists(os.environ['STOP']): time.sleep(0.01)\n"
         "print('\\x1b[31mdone\\x1b[0m 1%\\rdone 100%')\n"
     )
     run = project.start("run", "slow.py", "--quiet", stdout=subprocess.DEVNULL)
     run_id = wait_for_points(project)
 
-    status, text = project.on_a_terminal("watch", columns=80)
+    def end(data: bytes) -> None:
+        if re.search(rb"\x1b\[\d+F", data):
+            stop(project)
+
+    status, text = project.on_a_terminal("watch", columns=80, shown=end)
     run.wait(PATIENCE_S)
 
     frames = re.split(r"\x1b\[\d+F", text)

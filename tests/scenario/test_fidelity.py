@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from commands import PATIENCE_S
 from fidelity import Both, Link, World, interpreters, run_both
 from reenact.snapshot.rules import FOLDED_FROM
 
@@ -326,7 +327,7 @@ def test_a_daemon_that_outlives_its_script_does_not_hold_it_up(tmp_path: Path) -
     child = world.start(["train.py"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     try:
-        assert child.wait(20) == 0
+        assert child.wait(PATIENCE_S) == 0
         assert world.stored() == b"start\n0\n"
     finally:
         _end_descendants(world)
@@ -569,7 +570,7 @@ def test_a_reader_that_has_seen_enough_is_felt_by_the_script(tmp_path: Path) -> 
         assert child.stderr is not None
         errors = child.stderr.read().replace(os.fsencode(world.run_directory), b"<here>")
         child.stderr.close()
-        ends.append((child.wait(30), errors.replace(os.fsencode(world.project), b"<here>")))
+        ends.append((child.wait(PATIENCE_S), errors.replace(os.fsencode(world.project), b"<here>")))
 
     assert ends[1] == ends[0]
     assert b"BrokenPipeError" in ends[0][1]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import reenact
-from commands import Desk, Done, wait_until
+from commands import PATIENCE_S, Desk, Done, wait_until
 from fidelity import interpreters
 from reenact.errors import NotFound, StoreUnusable, UnknownFlag, UsageError
 
@@ -40,7 +40,7 @@ def python(desk: Desk, source: str, *words: str, name: str = "script.py", **opti
         env={**os.environ, **desk.env, **options.pop("env", {})},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
         **options,
     )
@@ -406,7 +406,7 @@ with reenact.start(lr=0.1) as run:
         reenact.log(loss=step / 2, step=step)
     (run.directory / "weights.txt").write_text("w")
     print("ready", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """,
     )
     process = subprocess.Popen(
@@ -441,7 +441,7 @@ import reenact, time
 try:
     with reenact.start() as run:
         print("ready", flush=True)
-        time.sleep(60)
+        time.sleep(600)
 except KeyboardInterrupt:
     print(run.status, run.record.exit.requested)
 """,
@@ -458,7 +458,7 @@ except KeyboardInterrupt:
 
     desk.ok("stop", desk.ids()[0])
 
-    assert process.communicate(timeout=60)[0] == "terminated stop\n"
+    assert process.communicate(timeout=PATIENCE_S)[0] == "terminated stop\n"
     assert process.returncode == 0
 
 
@@ -677,7 +677,7 @@ def test_doctor_says_that_what_is_printed_is_not_kept(desk: Desk) -> None:
 def test_ctrl_c_ends_the_run_as_interrupted(desk: Desk) -> None:
     desk.write(
         "script.py",
-        "import reenact, time\nwith reenact.start():\n    print(1, flush=True)\n    time.sleep(60)\n",
+        "import reenact, time\nwith reenact.start():\n    print(1, flush=True)\n    time.sleep(600)\n",
     )
     process = subprocess.Popen(
         [sys.executable, "script.py"],
@@ -690,7 +690,7 @@ def test_ctrl_c_ends_the_run_as_interrupted(desk: Desk) -> None:
     process.stdout.readline()
 
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
 
     (run_id,) = desk.ids()
     wait_until(lambda: desk.status(run_id) != "running", what="the run has ended")

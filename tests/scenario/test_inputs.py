@@ -483,7 +483,7 @@ def test_doctor_names_the_program_of_a_process_whose_command_nobody_saw(desk: De
 def test_a_killed_run_keeps_its_inputs(desk: Desk) -> None:
     _make_images(desk, MANY + 1)
     desk.write("data/one.csv", "1")
-    desk.write("train.py", f"{READ_ALL}\nprint('read', flush=True)\nimport time; time.sleep(60)")
+    desk.write("train.py", f"{READ_ALL}\nprint('read', flush=True)\nimport time; time.sleep(600)")
     with desk.start("run", "train.py") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"read\n"

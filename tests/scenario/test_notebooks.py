@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from commands import Desk, wait_until
+from commands import PATIENCE_S, Desk, wait_until
 from notebooks import notebook, tagged
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -158,7 +158,7 @@ def test_output_comes_while_a_cell_runs(desk: Desk) -> None:
     assert process.stdout.readline() == b"early\n"
 
     (desk.store / "runs" / desk.ids()[0] / "go").write_text("")
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
 
 
@@ -167,7 +167,7 @@ def test_it_can_be_stopped_and_keeps_what_was_executed(desk: Desk, how: str) -> 
     desk.write(
         "train.ipynb", notebook("print('done')", "import time\nprint('sleeps')\ntime.sleep(300)")
     )
-    limit = ["--stop-after", "6s"] if how == "time-limit" else []
+    limit = ["--stop-after", "15s"] if how == "time-limit" else []
     process = desk.start("run", *limit, "train.ipynb")
     assert process.stdout is not None
     assert [process.stdout.readline(), process.stdout.readline()] == [b"done\n", b"sleeps\n"]
@@ -177,7 +177,7 @@ def test_it_can_be_stopped_and_keeps_what_was_executed(desk: Desk, how: str) -> 
         process.send_signal(signal.SIGINT)
     elif how == "stop":
         desk.ok("stop", run_id)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
 
     record = desk.record(run_id)
     assert record["exit"]["requested"] == how
@@ -198,7 +198,7 @@ def test_nothing_lives_on_when_it_is_killed(desk: Desk) -> None:
     sockets = next(Path(word).parent for word in words if word.endswith("kernel.json"))
 
     os.kill(driver, signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE_S)
 
     assert process.returncode == 137
     wait_until(lambda: not alive(kernel), what="the kernel has ended")

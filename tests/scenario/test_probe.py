@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from commands import PATIENCE_S
 from fidelity import REENACT, World, interpreters, run_both
 from frameworks import python_with
 
@@ -95,7 +96,7 @@ def test_any_python_runs_with_it(tmp_path: Path, python: str) -> None:
         "train.py": """
             import sys
             lr = 0.1
-            assert "_reenact.start" in sys.modules
+            assert "_reenact" in sys.modules
             open("data/a.csv", "a").write("more")
             print(lr, sys.version_info[:2])
         """,
@@ -171,7 +172,7 @@ def test_children_of_an_older_python_run_without_it(tmp_path: Path, python: str)
 
 _UNREACHED = """
     import os, subprocess, sys
-    wait = "import sys; print('_reenact.start' in sys.modules, flush=True); sys.stdin.read()"
+    wait = "import sys; print('_reenact' in sys.modules, flush=True); sys.stdin.read()"
     path = {"PATH": os.environ["PATH"]}
     children = [
         subprocess.Popen([sys.executable, *words, "-c", wait], env=env, stdin=-1, stdout=-1)
@@ -200,8 +201,8 @@ def _unreached(world: World) -> tuple[list[str], list[str]]:
     with world.start(["train.py"], stdin=pipe, text=True) as process:
         assert process.stdout is not None
         answers = process.stdout.readline().strip("[]\n").split(", ")
-        # Two looks; there is nothing else to see of them.
-        time.sleep(1.0)
+        # A look or two; there is nothing else to see of them.
+        time.sleep(3.0)
         process.communicate("")
     assert process.returncode == 0
     findings = json.loads(world.reenact("doctor", "--json"))["findings"]
@@ -335,7 +336,7 @@ def test_what_a_launcher_starts_logs_into_the_run(
     python = python_with("torch", "accelerate")
     world = World(tmp_path, {"train.py": _RANKS}, {"OMP_NUM_THREADS": "1"})
 
-    done = _run(world, "--", python, *words, "train.py", timeout=120)
+    done = _run(world, "--", python, *words, "train.py", timeout=PATIENCE_S)
 
     assert done.returncode == 0, done.stderr
     found = {
@@ -412,7 +413,7 @@ def test_a_module_that_is_waited_for_looks_as_ever(tmp_path: Path) -> None:
 def test_a_start_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
     broken = tmp_path / "shim"
     shutil.copytree(SHIM, broken, ignore=shutil.ignore_patterns("__pycache__"))
-    start = broken / "_reenact" / "start.py"
+    start = broken / "_reenact" / "__init__.py"
     text = start.read_text()
     assert "    os.register_at_fork(" in text
     start.write_text(text.replace("    os.register_at_fork(", "    raise SystemError(", 1))
@@ -531,7 +532,7 @@ def test_an_editable_install_of_the_project_is_the_runs_own_copy(
     assert child.stdout is not None
     first = child.stdout.readline()
     (world.project / "src/mine/__init__.py").write_text("text = 'edited'\n")
-    rest, errors = child.communicate(timeout=60)
+    rest, errors = child.communicate(timeout=PATIENCE_S)
 
     assert (first, errors) == (b"waiting\n", b"")
     assert rest.decode() == f"as it was {world.run_directory}/src/mine/__init__.py\n"

@@ -8,14 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from commands import PATIENCE_S, wait_until
+
 SCRIPT = 'lr = 0.1\nprint("loss:", lr)\n'
-PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -43,13 +43,6 @@ def ok(*words: str) -> str:
 def record(run: str = "@latest") -> dict[str, Any]:
     found: dict[str, Any] = json.loads(ok("show", "--json", run))["run"]
     return found
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_flag_reaches_a_script_that_git_ignores_and_the_script_is_kept(project: Path) -> None:
@@ -129,7 +122,7 @@ def test_a_run_whose_process_lives_on_is_neither_restarted_nor_deleted(project: 
     )
     words = [sys.executable, "-m", "reenact", "run", "quiet.py"]
     supervisor = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for(lambda: bool(list(project.parent.glob("store/runs/*/begun"))))
+    wait_until(lambda: list(project.parent.glob("store/runs/*/begun")), what="it has begun")
     process = int(record()["process_group"])
     supervisor.kill()
     supervisor.communicate()
@@ -149,7 +142,7 @@ def test_a_run_whose_process_lives_on_is_neither_restarted_nor_deleted(project: 
             return True
         return False
 
-    wait_for(is_gone)
+    wait_until(is_gone, what="the process is gone")
 
 
 def test_a_descendant_that_prints_on_does_not_hold_the_run(project: Path) -> None:
@@ -172,17 +165,17 @@ def test_a_time_limit_holds_although_nobody_reads_the_output(project: Path) -> N
     os.close(write)
     store = project.parent / "store" / "runs"
 
-    wait_for(lambda: bool(list(store.glob("*/.reenact/run.json"))))
+    # Not `*.new`, which gets its name when it is whole.
+    wait_until(lambda: list(store.glob("*[0-9a-f]/.reenact/run.json")), what="there is a run")
+    (file,) = store.glob("*[0-9a-f]/.reenact/run.json")
     group = 0
 
     def has_ended() -> bool:
         nonlocal group
-        group = group or json.loads(next(store.glob("*/.reenact/run.json")).read_text()).get(
-            "process_group", 0
-        )
+        group = group or json.loads(file.read_text()).get("process_group", 0)
         return bool(group) and not Path(f"/proc/{group}/exe").exists()
 
-    wait_for(has_ended)
+    wait_until(has_ended, what="the process has ended")
     while os.read(read, 1 << 20):
         pass
     run.communicate(timeout=PATIENCE_S)
@@ -204,6 +197,31 @@ def test_output_that_does_not_wait_loses_nothing(project: Path) -> None:
     os.close(read)
 
     assert (size, run.wait(PATIENCE_S)) == (2_000_001, 0)
+
+
+@pytest.mark.parametrize("reader", ["comes late", "is interrupted"])
+def test_a_run_that_is_over_loses_nothing_that_waits_for_its_reader(
+    project: Path, reader: str
+) -> None:
+    (project / "much.py").write_text("for n in range(9000): print('z' * 99)\n")
+    words = [sys.executable, "-m", "reenact", "run", "much.py"]
+    run = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    store = project.parent / "store" / "runs"
+    wait_until(lambda: list(store.glob("*[0-9a-f]/.reenact/run.json")), what="there is a run")
+    (file,) = store.glob("*[0-9a-f]/.reenact/run.json")
+    wait_until(lambda: "process_group" in json.loads(file.read_text()), what="it has started")
+    child = json.loads(file.read_text())["process_group"]
+    wait_until(lambda: not Path(f"/proc/{child}").exists(), what="it has ended")
+    time.sleep(2.5)  # Longer than a process that lives on is listened to.
+
+    if reader == "is interrupted":
+        run.send_signal(signal.SIGINT)
+        run.wait(PATIENCE_S)
+    out, _ = run.communicate(timeout=PATIENCE_S)
+
+    assert len(ok("log", "--stdout")) == 900_000
+    if reader == "comes late":
+        assert (len(out), run.returncode) == (900_000, 0)
 
 
 def test_the_interpreter_of_a_late_start_is_described(project: Path) -> None:

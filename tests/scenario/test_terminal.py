@@ -2,99 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import select
 import shutil
 import signal
-import struct
-import subprocess
 import sys
-import termios
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from commands import PATIENCE_S, wait_until
 from fidelity import World
-
-DEADLINE_S = 30.0
-
-_TAKE_TERMINAL = """
-import fcntl, os, sys, termios
-fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-os.execvpe(sys.argv[1], sys.argv[1:], os.environ)
-"""
-
-
-class Terminal:
-    """A terminal with a user at it, and the program that runs in it."""
-
-    def __init__(
-        self, words: Sequence[str], world: World, size: tuple[int, int] = (30, 100)
-    ) -> None:
-        self.master, slave = pty.openpty()
-        self.resize(*size)
-        self.seen = b""
-        self._read_to = 0
-        env = {**world.env, "TERM": "xterm-256color", "PS1": "$ ", "PWD": str(world.project)}
-        for name in ("NO_COLOR", "COLUMNS", "LINES"):
-            env.pop(name, None)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _TAKE_TERMINAL, *words],
-            cwd=world.project,
-            env=env,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            start_new_session=True,
-        )
-        os.close(slave)
-
-    def resize(self, rows: int, columns: int) -> None:
-        """Change the window."""
-        fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-
-    def type(self, keys: bytes) -> None:
-        """Press keys."""
-        os.write(self.master, keys)
-
-    def wait_for(self, text: bytes) -> None:
-        """Wait until a text appears that has not been waited for."""
-        deadline = time.monotonic() + DEADLINE_S
-        while (at := self.seen.find(text, self._read_to)) < 0:
-            assert self._read(deadline), f"{text!r} did not come, but {self.seen!r}"
-        self._read_to = at + len(text)
-
-    def end(self) -> int:
-        """Wait for the end of the program; return its status as a shell shows it."""
-        deadline = time.monotonic() + DEADLINE_S
-        while self._read(deadline):
-            pass
-        status = self.process.wait(DEADLINE_S)
-        return status if status >= 0 else 128 - status
-
-    def _read(self, deadline: float) -> bool:
-        ready, _, _ = select.select([self.master], [], [], max(0, deadline - time.monotonic()))
-        if not ready:
-            raise AssertionError(f"nothing more came after {self.seen!r}")
-        try:
-            data = os.read(self.master, 65536)
-        except OSError:
-            return False
-        self.seen += data
-        return bool(data)
-
-    def close(self) -> None:
-        """Leave; what still runs goes."""
-        os.close(self.master)
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
+from terminals import Terminal
 
 Play = Callable[[Terminal], None]
 
@@ -456,13 +376,13 @@ def test_ctrl_z_stops_the_run_and_fg_continues_it(stage: Stage) -> None:
         terminal.type(b"\x1a")
         terminal.wait_for(b"Stopped")
         terminal.wait_for(b"$ ")
-        _wait_until(lambda pid=pid: _state(pid) == "T")
+        wait_until(lambda pid=pid: _state(pid) == "T", what="it is stopped")
         terminal.type(b"echo in the shell\r")
         terminal.wait_for(b"\nin the shell")
         terminal.wait_for(b"$ ")
         terminal.type(b"fg\r")
         terminal.wait_for(b"train.py")
-        _wait_until(lambda pid=pid: _state(pid) == "S")
+        wait_until(lambda pid=pid: _state(pid) == "S", what="it goes on")
         terminal.type(b"Ada\r")
         terminal.wait_for(b"['Ada']")
         terminal.wait_for(b"$ ")
@@ -545,7 +465,7 @@ def test_a_terminal_that_goes_away_hangs_the_run_up(stage: Stage) -> None:
     terminal.wait_for(b"ready")
     os.close(terminal.master)
 
-    terminal.process.wait(DEADLINE_S)
+    terminal.process.wait(PATIENCE_S)
     assert (world.run_directory / "felt").read_text() == str(int(signal.SIGHUP))
     assert '"hangup"' in world.reenact("show", "--json")
 
@@ -555,10 +475,3 @@ def _state(pid: int) -> str:
 
     status = psutil.Process(pid).status()
     return {psutil.STATUS_STOPPED: "T"}.get(status, "S")
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -10,10 +11,12 @@ import msgspec
 from reenact.model.flags import FlagValue
 from reenact.model.identity import Digest
 from reenact.model.metrics import Summary
+from reenact.model.record import flag_to_json, to_json
 from reenact.store.store import StoredRun
 
 SECTIONS = (
-    "run", "flags", "params", "source", "inputs", "environment", "machine", "outputs", "metrics"
+    "run", "flags", "params", "source", "inputs", "environment", "machine", "runtime", "outputs",
+    "metrics",
 )  # fmt: skip
 """What is compared of two runs, in the order in which it is shown."""
 
@@ -120,6 +123,7 @@ class RunDiff(msgspec.Struct, frozen=True, kw_only=True):
     inputs: Section[Change] | None = None
     environment: Section[Change] | None = None
     machine: Section[Change] | None = None
+    runtime: Section[Change] | None = None
     outputs: Section[Change] | None = None
     metrics: Section[MetricChange] | None = None
 
@@ -147,3 +151,21 @@ def kind_of(is_in_a: bool, is_in_b: bool) -> ChangeKind:
     if is_in_a and is_in_b:
         return ChangeKind.CHANGED
     return ChangeKind.REMOVED if is_in_a else ChangeKind.ADDED
+
+
+def compare_facts(
+    a: Mapping[str, FlagValue], b: Mapping[str, FlagValue], *, group: str | None = None
+) -> list[Change]:
+    """Return what differs between two sets of facts, sorted by name."""
+    return [
+        Change(
+            name=name, kind=kind_of(name in a, name in b), group=group, a=a.get(name), b=b.get(name)
+        )
+        for name in sorted({*a, *b})
+        if name not in a or name not in b or not _is_same(a[name], b[name])
+    ]
+
+
+def _is_same(a: FlagValue, b: FlagValue) -> bool:
+    """Compare by what a record says, so that `1`, `1.0` and `true` differ and NaN is itself."""
+    return to_json(flag_to_json(a)) == to_json(flag_to_json(b))

@@ -9,21 +9,32 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from reenact.actions.context import Context
-from reenact.actions.find import find_runs, list_runs
+from reenact.actions.declared_columns import Declared, declared_columns
+from reenact.actions.find import BATCHES, find_runs, list_runs, parts_of
+from reenact.actions.pareto import (
+    Front,
+    Objective,
+    Point,
+    find_front,
+    objectives_from,
+    objectives_of_batches,
+    parse_objectives,
+)
 from reenact.errors import BadColumn
+from reenact.model.direction import Direction, best_of, guess_direction
 from reenact.model.identity import RunId
 from reenact.model.metrics import SAMPLED
 from reenact.model.record import to_json
 from reenact.model.run import Status
+from reenact.model.statistic import Statistic, number_in, statistic
 from reenact.store.columns import (
     ATTRIBUTES,
     Column,
@@ -44,6 +55,9 @@ DEFAULT_LIMIT = 20
 
 _Item = TypeVar("_Item")
 _ID = Column(Operand(Kind.ATTRIBUTE, "id"), "id")
+_FRONT = Column(Operand(Kind.ATTRIBUTE, "pareto"), "pareto")
+_VARIANT = Column(Operand(Kind.ATTRIBUTE, "variant"), "variant")
+_WITH_ID = (_ID, _FRONT)
 _FIXED = (
     _ID,
     Column(Operand(Kind.ATTRIBUTE, "op"), "operation"),
@@ -51,13 +65,6 @@ _FIXED = (
     Column(Operand(Kind.ATTRIBUTE, "status"), "status"),
     Column(Operand(Kind.ATTRIBUTE, "label"), "label"),
 )
-
-
-class Direction(StrEnum):
-    """Which number of a column is the best one."""
-
-    MIN = "min"
-    MAX = "max"
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,25 +134,6 @@ class Comparison(NamedTuple):
     remarks: tuple[str, ...]
 
 
-class Statistic(msgspec.Struct, frozen=True, kw_only=True):
-    """What the numbers of a group's runs come to in one column.
-
-    Attributes:
-        count: how many numbers `mean` and `sd` are over.
-        mean: arithmetic mean; None without a number.
-        sd: standard deviation of the sample (divided by n - 1); None for fewer than two numbers and
-            where infinities leave none.
-        nan_count: how many runs had NaN, which counts in neither.
-        missing: how many runs had no number at all.
-    """
-
-    count: int
-    mean: float | None = None
-    sd: float | None = None
-    nan_count: int = 0
-    missing: int = 0
-
-
 class Group(NamedTuple):
     """Runs with the same values of the columns that they are grouped by."""
 
@@ -173,19 +161,154 @@ def compare_runs(context: Context, selection: Selection, layout: Layout) -> Comp
         NotFound, Ambiguous: a text means no run, or several.
     """
     runs, is_complete = _choose(context, selection)
+    return _table(context, runs, layout, is_complete=is_complete)
+
+
+def choose_runs(context: Context, selection: Selection) -> list[IndexedRun]:
+    """Return all runs that a selection means, whatever its limit; a batch stands for its trials.
+
+    Raises:
+        BadFilter, BadColumn: a text cannot be understood.
+        NotFound, Ambiguous: a text means no run, or several.
+    """
+    return _choose(context, msgspec.structs.replace(selection, limit=0))[0]
+
+
+def compare_front(
+    context: Context, selection: Selection, layout: Layout, pareto: str, *, front_only: bool
+) -> tuple[Comparison, Front]:
+    """Return a table that says which runs no other run beats, and the front that they are.
+
+    All runs that the selection means are compared; its `limit` is about what is shown. Unless it is
+    sorted otherwise, the front comes first, then what is beaten, then what cannot be compared.
+
+    Args:
+        context: where.
+        selection: which runs.
+        layout: of which columns; what they were compared by stands in front.
+        pareto: objectives by comma, see `parse_objectives`; those of the runs' batch when empty.
+        front_only: show the front and nothing else.
+
+    Raises:
+        BadFilter, BadColumn: a text cannot be understood, or names no column of the table.
+        NotFound, Ambiguous: a text means no run, or several.
+        UsageError: nobody says what is wanted.
+    """
+    runs = choose_runs(context, selection)
+    if pareto:
+        objectives = parse_objectives(_split(pareto), layout.minimize, layout.maximize)
+    else:
+        objectives = objectives_from(objectives_of_batches(context, runs))
+    front = find_front(runs, objectives)
+    points = [point for point in front.points if point.is_on_front or not front_only]
+    if selection.sort is None:
+        points.sort(key=partial(_rank_on_front, front))
+    limit = selection.limit
+    if limit is None and not selection.texts:
+        limit = DEFAULT_LIMIT
+    is_complete = not limit or len(points) <= limit
+    points = points[:limit] if limit else points
+    names = {o.column.operand.name for o in objectives} | {o.column.heading for o in objectives}
+    layout = msgspec.structs.replace(
+        layout,
+        minimize=tuple(text for text in layout.minimize if text not in names),
+        maximize=tuple(text for text in layout.maximize if text not in names),
+    )
+    comparison = _table(
+        context,
+        [point.run for point in points],
+        layout,
+        is_complete=is_complete,
+        front={point.run.id: _front_text(point) for point in points},
+        objectives=objectives,
+    )
+    remarks = list(_nowhere([objective.column for objective in objectives], runs))
+    if front.incomparable:
+        who = "1 run has" if front.incomparable == 1 else f"{front.incomparable} runs have"
+        remarks.append(f"{who} not completed or lack a number: they cannot be on the front")
+    return comparison._replace(remarks=(*comparison.remarks, *remarks)), front
+
+
+def _front_text(point: Point) -> str | None:
+    if point.values is None:
+        return None
+    return "front" if point.is_on_front else "beaten"
+
+
+def _rank_on_front(front: Front, point: Point) -> tuple[int, float]:
+    if point.values is None:
+        return 2, 0.0
+    first = point.values[0]
+    is_max = front.objectives[0].direction is Direction.MAX
+    return 0 if point.is_on_front else 1, -first if is_max else first
+
+
+def _table(
+    context: Context,
+    runs: Sequence[IndexedRun],
+    layout: Layout,
+    *,
+    is_complete: bool,
+    front: Mapping[RunId, str | None] | None = None,
+    objectives: Sequence[Objective] = (),
+) -> Comparison:
+    """Return the table of these runs.
+
+    Args:
+        context: where.
+        runs: in their order.
+        layout: of which columns.
+        is_complete: no more runs match.
+        front: what the column about the Pareto front says of each, where there is one.
+        objectives: what stands right after it.
+    """
+    leading = [objective.column for objective in objectives]
     chosen = parse_columns(layout.columns) if layout.columns is not None else None
-    columns = (_ID, *_without_id(chosen)) if chosen is not None else _default_columns(runs)
-    by_column = [[column_value(column, run) for run in runs] for column in columns]
+    declared = Declared((), tuple(runs), ())
+    if chosen is None:
+        declared = declared_columns(context, runs)
+        columns = _default_columns(declared)
+    else:
+        columns = (_ID, *_without_id(chosen))
+    if front is not None:
+        operands = {column.operand for column in (*leading, *_WITH_ID)}
+        headings = {column.heading for column in (*leading, *_WITH_ID)}
+        others = [c for c in columns if c.operand not in operands and c.heading not in headings]
+        columns = (_ID, _FRONT, *leading, *_without_same_metric(others, leading))
+    by_column = [
+        [front.get(run.id) for run in runs]
+        if front is not None and column is _FRONT
+        else [column_value(column, run) for run in runs]
+        for column in columns
+    ]
     compared = [_compared(c, values, runs) for c, values in zip(columns, by_column, strict=True)]
-    compared = _directed(compared, by_column, layout)
+    said = {1 + at: objective.direction for at, objective in enumerate(objectives, 1)}
+    compared = _directed(compared, by_column, layout, said)
     order = list(range(len(columns)))
     if chosen is None:
-        order.sort(key=lambda at: (at >= len(_FIXED), *_unimportance(columns[at], compared[at])))
+        ahead = len(_leading(declared)) + (0 if front is None else 1 + len(leading))
+        order.sort(
+            key=lambda at: (
+                at >= ahead,
+                *(_unimportance(columns[at], compared[at], is_leading=at < ahead)),
+            )
+        )
     if layout.only_differences:
-        order = [at for at in order if compared[at].differs or columns[at] is _ID]
+        kept = (_ID, _FRONT, *leading)
+        order = [at for at in order if compared[at].differs or columns[at] in kept]
     rows = tuple(tuple(by_column[at][row] for at in order) for row in range(len(runs)))
-    remarks = tuple(_nowhere(chosen or (), runs))
+    remarks = (*declared.remarks, *_nowhere(chosen or (), runs))
     return Comparison(tuple(compared[at] for at in order), tuple(runs), rows, is_complete, remarks)
+
+
+def _without_same_metric(columns: Iterable[Column], leading: Iterable[Column]) -> Iterable[Column]:
+    """Leave out the last value of a metric where an objective shows it under its plain name."""
+    shown = {(c.operand.name, c.operand.field, c.operand.is_step) for c in leading}
+    for column in columns:
+        operand = column.operand
+        is_metric = operand.kind in (Kind.METRIC, Kind.ANY)
+        if not (is_metric and (operand.name, operand.field, operand.is_step) in shown):
+            yield column
 
 
 def group_runs(context: Context, selection: Selection, layout: Layout, by: str) -> Grouping:
@@ -211,7 +334,7 @@ def group_runs(context: Context, selection: Selection, layout: Layout, by: str) 
     remarks = [*_nowhere((*keys, *(chosen or ())), runs)]
     kept = []
     for column in columns:
-        if any(_number(column_value(column, run)) is not None for run in runs):
+        if any(number_in(column_value(column, run)) is not None for run in runs):
             kept.append(column)
         elif chosen is not None and column not in keys:
             remarks.append(f"`{column.heading}` holds no numbers: no mean of it")
@@ -245,16 +368,21 @@ def parse_columns(text: str) -> tuple[Column, ...]:
     Raises:
         BadColumn: one cannot be understood, or two have the same heading.
     """
-    parts = _COMMA_PART.findall(text)
-    if len("".join(parts)) + text.count(",") < len(text):
-        parse_column(text)  # says where the quote is that nobody closes
-    columns = tuple(parse_column(part) for part in parts if part.strip())
+    columns = tuple(parse_column(part) for part in _split(text) if part.strip())
     if not columns:
         raise BadColumn("no column is named", hint="for example `min loss, =lr, acc as accuracy`")
     twice = [heading for heading, n in Counter(c.heading for c in columns).items() if n > 1]
     if twice:
         raise BadColumn(f"two columns are called `{twice[0]}`", hint="name one: `... as NAME`")
     return columns
+
+
+def _split(text: str) -> list[str]:
+    """Split at commas outside of quotes."""
+    parts = _COMMA_PART.findall(text)
+    if len("".join(parts)) + text.count(",") < len(text):
+        parse_column(text)  # says where the quote is that nobody closes
+    return parts
 
 
 # --- runs ---
@@ -272,6 +400,7 @@ def _choose(context: Context, selection: Selection) -> tuple[list[IndexedRun], b
         # One more than is shown tells whether there are more.
         limit=limit + 1 if limit else None,
         all_projects=selection.all_projects,
+        without=[BATCHES],
     )
     is_complete = not limit or len(runs) <= limit
     return (runs[:limit] if limit else runs), is_complete
@@ -285,12 +414,21 @@ def _named(context: Context, selection: Selection) -> tuple[list[IndexedRun], bo
         all_projects=selection.all_projects,
     )
     with Index(context.store) as index:
-        runs = [run for run in map(index.get, ids) if run is not None]
+        named = [run for run in map(index.get, ids) if run is not None]
+    runs = []
+    for run in named:
+        # A batch has nothing to compare but its trials.
+        runs += [run] if run.batch is None else _trials_of(context, run.id)
+    runs = list({run.id: run for run in runs}.values())
     if selection.sort is not None:
         for sort in reversed(parse_sort(selection.sort)):
             runs = _sorted_by(runs, partial(operand_value, sort.operand), sort)
     is_complete = not selection.limit or len(runs) <= selection.limit
     return (runs[: selection.limit] if selection.limit else runs), is_complete
+
+
+def _trials_of(context: Context, batch: RunId) -> list[IndexedRun]:
+    return [part for part in parts_of(context, batch) if (part.part or "").isdecimal()]
 
 
 def _sorted_by(
@@ -323,11 +461,28 @@ def _sort_key(value: ColumnValue) -> tuple[int, float | str]:
 # --- columns ---
 
 
-def _default_columns(runs: Sequence[IndexedRun]) -> tuple[Column, ...]:
+def _default_columns(declared: Declared) -> tuple[Column, ...]:
+    """Return what project files want to see, and of the other runs flags and metrics."""
+    runs = declared.others
     flags = _flag_names(runs)
     metrics = _metric_columns(runs, flags)
     taken = {column.heading for column in (*_FIXED, *metrics)}
-    return (*_FIXED, *(_flag_column(name, taken) for name in flags), *metrics)
+    found: dict[str, Column] = {}
+    variant = (_VARIANT,) if any(run.variant is not None for run in declared.others) else ()
+    for column in (
+        *_leading(declared),
+        *variant,
+        *(_flag_column(n, taken) for n in flags),
+        *metrics,
+    ):
+        found.setdefault(column.heading, column)
+    return tuple(found.values())
+
+
+def _leading(declared: Declared) -> tuple[Column, ...]:
+    """Return the columns that stand in front, in this order, whether they differ or not."""
+    fixed = {column.heading for column in _FIXED}
+    return (*_FIXED, *(c for c in declared.columns if c.heading not in fixed))
 
 
 def _flag_names(runs: Iterable[IndexedRun]) -> list[str]:
@@ -348,9 +503,11 @@ def _metric_columns(runs: Iterable[IndexedRun], flags: Iterable[str]) -> tuple[C
     )
 
 
-def _unimportance(column: Column, compared: ComparedColumn) -> tuple[bool, bool]:
+def _unimportance(
+    column: Column, compared: ComparedColumn, *, is_leading: bool
+) -> tuple[bool, bool]:
     """Order what differs before what does not, and there results before settings."""
-    if column in _FIXED:
+    if is_leading:
         return False, False
     return not compared.differs, not compared.differs and column.operand.kind is Kind.FLAG
 
@@ -389,7 +546,7 @@ def _compared(
 ) -> ComparedColumn:
     differs = len({_identity(value) for value in values}) > 1
     present = [value for value in values if value is not None]
-    is_numeric = bool(present) and all(_number(value) is not None for value in present)
+    is_numeric = bool(present) and all(number_in(value) is not None for value in present)
     guessed = None
     if is_numeric and _shows_metric(column.operand, runs):
         guessed = guess_direction(column.operand.name)
@@ -406,41 +563,15 @@ def _shows_metric(operand: Operand, runs: Iterable[IndexedRun]) -> bool:
 
 # --- the best ---
 
-_GOOD = frozenset(
-    """
-    acc accuracy accuracies auc auroc auprc roc f1 fscore r2 score precision recall map ap mrr ndcg bleu
-    rouge meteor iou miou dice psnr ssim reward return elbo throughput likelihood
-    """.split()
-)
-_BAD = frozenset(
-    """
-    loss losses error errors err rmse mse mae mape msle rmsle nll perplexity ppl bpc wer cer fid
-    regret brier deviance logloss
-    """.split()
-)
-_WORD = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*")
-
-
-def guess_direction(name: str) -> Direction | None:
-    """Tell from a metric's name which of its values is best; None where that is not plain.
-
-    `val_loss` and `rmse` are better when small, `test/acc` and `F1` when great, `neg_rmse` when
-    great; `score_loss` says both, `lr` nothing.
-    """
-    words = [word.lower() for word in _WORD.findall(name)]
-    bare = {*words, *(word.rstrip("0123456789") for word in words)}
-    is_good, is_bad = not _GOOD.isdisjoint(bare), not _BAD.isdisjoint(bare)
-    is_negated = not bare.isdisjoint(("neg", "negative"))
-    if is_good == is_bad:
-        return None
-    return Direction.MAX if is_good != is_negated else Direction.MIN
-
 
 def _directed(
-    columns: Sequence[ComparedColumn], by_column: Sequence[Sequence[ColumnValue]], layout: Layout
+    columns: Sequence[ComparedColumn],
+    by_column: Sequence[Sequence[ColumnValue]],
+    layout: Layout,
+    known: Mapping[int, Direction] | None = None,
 ) -> list[ComparedColumn]:
     """Take over what the user says is best, then find it."""
-    said: dict[int, Direction] = {}
+    said = dict(known or {})
     for texts, direction in ((layout.minimize, Direction.MIN), (layout.maximize, Direction.MAX)):
         for text in texts:
             for at in _columns_meant(text, columns):
@@ -449,7 +580,7 @@ def _directed(
     found = []
     for at, (column, values) in enumerate(zip(columns, by_column, strict=True)):
         best_is = said.get(at, column.direction)
-        best = _best(values, best_is) if best_is is not None else frozenset()
+        best = best_of(values, best_is) if best_is is not None else frozenset()
         found.append(msgspec.structs.replace(column, direction=best_is, best=best))
     return found
 
@@ -476,20 +607,6 @@ def _columns_meant(text: str, columns: Sequence[ComparedColumn]) -> list[int]:
     return exact or same_name
 
 
-def _best(values: Sequence[ColumnValue], direction: Direction) -> frozenset[int]:
-    numbers = {at: n for at, v in enumerate(values) if (n := _number(v)) is not None and n == n}
-    if len(set(numbers.values())) < 2:
-        return frozenset()
-    best = min(numbers.values()) if direction is Direction.MIN else max(numbers.values())
-    return frozenset(at for at, number in numbers.items() if number == best)
-
-
-def _number(value: ColumnValue) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return value
-
-
 def _identity(value: object) -> bytes:
     """Return what equal values have in common; `1`, `1.0` and `true` differ, NaN does not."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -513,51 +630,6 @@ def _group(keys: Sequence[Column], columns: Sequence[Column], runs: Sequence[Ind
         dict(Counter(run.status for run in runs)),
         tuple(statistic(column_value(column, run) for run in runs) for column in columns),
     )
-
-
-def statistic(values: Iterable[ColumnValue]) -> Statistic:
-    """Return mean and sample standard deviation of the numbers among `values`."""
-    numbers: list[float] = []
-    nan_count = missing = 0
-    for value in values:
-        number = _number(value)
-        if number is None:
-            missing += 1
-        elif number != number:
-            nan_count += 1
-        else:
-            numbers.append(number)
-    count = len(numbers)
-    mean = sd = None
-    if count:
-        mean = _mean(numbers)
-        if count > 1 and math.isfinite(mean):
-            sd = _deviation([number - mean for number in numbers])
-    return Statistic(count=count, mean=mean, sd=sd, nan_count=nan_count, missing=missing)
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    total = _sum(numbers)
-    if math.isfinite(total) or not all(map(math.isfinite, numbers)):
-        return total / len(numbers)
-    # The sum is too large for a float, the mean is not.
-    return _sum([number / len(numbers) for number in numbers])
-
-
-def _deviation(distances: Sequence[float]) -> float | None:
-    largest = max(map(abs, distances))
-    if largest == 0 or not math.isfinite(largest):
-        return 0.0 if largest == 0 else None
-    # Divided first: the square of a small number is zero, that of a large one infinite.
-    squares = math.fsum((distance / largest) ** 2 for distance in distances)
-    return largest * math.sqrt(squares / (len(distances) - 1))
-
-
-def _sum(numbers: Sequence[float]) -> float:
-    try:
-        return math.fsum(numbers)
-    except (OverflowError, ValueError):
-        return float(sum(map(float, numbers)))
 
 
 def _sorted_groups(

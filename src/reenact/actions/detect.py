@@ -24,29 +24,13 @@ from reenact.model.run import MachineState
 from reenact.project.operation import find_python
 from reenact.snapshot.environment import capture_environment
 from reenact.snapshot.gpu import capture_gpu_states, find_nvidia
+from reenact.snapshot.interpreter import question, read_answer
 from reenact.snapshot.machine import capture_machine
 from reenact.snapshot.state import cpus_granted, look, memory_limit
 from reenact.snapshot.tools import find_tools
 
 LIMIT_S = 1.5
 """For the interpreter and for all compilers together; the driver of GPUs has two seconds."""
-
-_ASK = r"""
-import json, os, sys
-try:
-    libc = os.confstr("CS_GNU_LIBC_VERSION")
-except (ValueError, OSError, AttributeError):
-    libc = None
-tag = sys.implementation.cache_tag
-multiarch = getattr(sys.implementation, "_multiarch", "")
-sys.stdout.write("\n" + json.dumps({
-    "version": sys.version.split()[0], "build": sys.version, "libc": libc,
-    "abi": tag + "-" + multiarch if multiarch else tag,
-    "platform": sys.platform + "-" + os.uname().machine,
-    "implementation": sys.implementation.name, "executable": sys.executable,
-    "prefix": sys.prefix, "base_prefix": sys.base_prefix, "path": [p for p in sys.path if p],
-}))
-"""
 
 
 class Detected(NamedTuple):
@@ -141,7 +125,7 @@ def _ask_interpreter(python: str, context: Context) -> PythonFacts:
     name = printable(python)
     try:
         child = subprocess.Popen(
-            [python, "-c", _ASK],
+            [python, "-c", question()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -160,7 +144,6 @@ def _ask_interpreter(python: str, context: Context) -> PythonFacts:
                 os.killpg(child.pid, signal.SIGKILL)
             raise _Silent(f"{name} did not answer within {LIMIT_S:g} s") from None
     try:
-        # What the environment prints at every start stands before it.
-        return msgspec.json.decode(out.rpartition(b"\n")[2], type=PythonFacts)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return read_answer(out)
+    except ValueError:
         raise _Silent(f"{name} is no Python 3.8 or later") from None

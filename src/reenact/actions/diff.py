@@ -11,23 +11,24 @@ import os
 import shlex
 from array import array
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
 
 from reenact.actions.changes import (
     SECTIONS,
     Change,
-    ChangeKind,
     Divergence,
     MetricChange,
     Reported,
     RunDiff,
     Section,
     SourceChange,
+    compare_facts,
     kind_of,
 )
 from reenact.actions.context import Context
+from reenact.actions.diff_environment import diff_environment, diff_machine, diff_runtime
 from reenact.actions.diff_source import (
     diff_source,
     diff_trees,
@@ -36,28 +37,22 @@ from reenact.actions.diff_source import (
     unknown_source,
     working_source,
 )
-from reenact.actions.find import find_run, list_runs
+from reenact.actions.find import BATCHES, find_run, list_runs
 from reenact.errors import NotFound, ReenactError, UsageError
 from reenact.execute.data_sets import read_data_set
-from reenact.model.environment import (
-    CondaPackage,
-    Environment,
-    Machine,
-    Package,
-    decode_environment,
-    decode_machine,
-)
 from reenact.model.flags import FlagValue
-from reenact.model.identity import Digest
 from reenact.model.metrics import SAMPLED, Summary, json_number
 from reenact.model.paths import path_to_text, text_to_path
-from reenact.model.record import flag_to_json, to_json
+from reenact.model.record import to_json
 from reenact.model.run import Dataset, File, Run, Status
 from reenact.model.secrets import REDACTED
 from reenact.snapshot.project_root import find_root
 from reenact.store.blobs import Blobs
 from reenact.store.metric_log import MetricLog, Series, read_series
 from reenact.store.store import RECORD_DIRECTORY, StoredRun
+
+_SMALL_DATA_BYTES = 1 << 16
+"""Data in memory that is no larger is digested whatever it costs, if it can be."""
 
 
 def find_pair(context: Context, a: str | None, b: str | None) -> tuple[StoredRun, StoredRun]:
@@ -68,7 +63,7 @@ def find_pair(context: Context, a: str | None, b: str | None) -> tuple[StoredRun
         UsageError: A is the latest run, and nothing is said to compare it with.
     """
     if a is None:
-        latest = list_runs(context, limit=2)
+        latest = list_runs(context, limit=2, without=[BATCHES])
         if len(latest) < 2:
             raise NotFound(
                 "there are no two runs of this project to compare",
@@ -111,8 +106,9 @@ def diff_runs(
         "params": lambda: _diff_redacted(old.params, new.params),
         "source": lambda: diff_source(blobs, a, b, patterns),
         "inputs": lambda: _diff_inputs(blobs, a, b),
-        "environment": lambda: _diff_environment(blobs, old, new),
-        "machine": lambda: _diff_machine(blobs, old, new),
+        "environment": lambda: diff_environment(blobs, old, new),
+        "machine": lambda: diff_machine(blobs, old, new),
+        "runtime": lambda: _diff_runtime(blobs, a, b),
         "outputs": lambda: _diff_files(a, b, old.outputs, new.outputs),
         "metrics": lambda: _diff_metrics(a, b),
     }
@@ -154,25 +150,8 @@ def diff_working(context: Context, a: StoredRun, *, patterns: tuple[str, ...] = 
 # --- facts ---
 
 
-def _compare_facts(
-    a: Mapping[str, FlagValue], b: Mapping[str, FlagValue], *, group: str | None = None
-) -> list[Change]:
-    return [
-        Change(
-            name=name, kind=kind_of(name in a, name in b), group=group, a=a.get(name), b=b.get(name)
-        )
-        for name in sorted({*a, *b})
-        if name not in a or name not in b or not _is_same(a[name], b[name])
-    ]
-
-
-def _is_same(a: FlagValue, b: FlagValue) -> bool:
-    """Compare by what a record says, so that `1`, `1.0` and `true` differ and NaN is itself."""
-    return to_json(flag_to_json(a)) == to_json(flag_to_json(b))
-
-
 def _diff_facts(a: StoredRun, b: StoredRun) -> Section[Change]:
-    found = _compare_facts(_facts(a), _facts(b))
+    found = compare_facts(_facts(a), _facts(b))
     if _command(a, is_own=True) == _command(b, is_own=True):
         found = [change for change in found if change.name != "command"]
     return Section(tuple(found))
@@ -210,7 +189,7 @@ def _diff_redacted(a: Mapping[str, FlagValue], b: Mapping[str, FlagValue]) -> Se
         for name in sorted(a)
         if a[name] == REDACTED and b.get(name) == REDACTED
     ]
-    return Section(tuple(_compare_facts(a, b)), tuple(hidden), not hidden)
+    return Section(tuple(compare_facts(a, b)), tuple(hidden), not hidden)
 
 
 # --- files ---
@@ -242,7 +221,7 @@ def _diff_datasets(a: Run, b: Run, remarks: list[str]) -> list[Change]:
         if "digest" not in facts and after.get(name) == facts:
             why = "was too large to digest" if name in large else "has no digest"
             remarks.append(f"`{name}` {why}: whether it differs is not known")
-    return _compare_facts(before, after, group="in memory")
+    return compare_facts(before, after, group="in memory")
 
 
 def _name_of_data(data: Dataset) -> str:
@@ -325,115 +304,10 @@ def _unfinished(a: StoredRun, b: StoredRun) -> list[str]:
     ]
 
 
-# --- environment and machine ---
-
-_SMALL_DATA_BYTES = 1 << 16
-"""Data in memory that is no larger is digested whatever it costs, if it can be."""
-
-_Described = TypeVar("_Described", Environment, Machine)
-
-
-def _load(
-    blobs: Blobs,
-    a: Digest | None,
-    b: Digest | None,
-    decode: Callable[..., _Described],
-    what: str,
-) -> tuple[_Described, _Described] | Section[Change]:
-    """Return both values, or the section that can be made without them."""
-    missing = [name for name, digest in (("A", a), ("B", b)) if digest is None]
-    if missing:
-        remark = f"{' and '.join(missing)}: no {what} was recorded"
-        return Section((), (remark,), False)
-    assert a is not None
-    assert b is not None
-    if a == b:
-        return Section()
-    try:
-        old, new = blobs.get(a), blobs.get(b)
-        return decode(old, where=f"{what} of A"), decode(new, where=f"{what} of B")
-    except ReenactError as error:
-        change = Change(name="digest", kind=ChangeKind.CHANGED, a=a, b=b)
-        return Section((change,), (f"what differs is not known: {error.message}",), False)
-
-
-def _diff_environment(blobs: Blobs, a: Run, b: Run) -> Section[Change]:
-    own = _compare_facts(dict(a.variables), dict(b.variables), group="set for the run")
-    loaded = _load(blobs, a.environment, b.environment, decode_environment, "environment")
-    if isinstance(loaded, Section):
-        return Section((*loaded.changes, *own), loaded.remarks, loaded.is_complete)
-    before, after = loaded
-    remarks: list[str] = []
-    changes: list[Change] = []
-    for field in ("python", "packages", "conda", "leftovers"):
-        if _is_known(field, before, after, remarks):
-            facts = _entries(before, field), _entries(after, field)
-            changes += _compare_facts(*facts, group=field.removesuffix("s"))
-    changes += _compare_facts(dict(before.variables), dict(after.variables), group="variable")
-    return Section((*changes, *own), tuple(remarks), not remarks)
-
-
-def _entries(environment: Environment, field: str) -> dict[str, FlagValue]:
-    value = getattr(environment, field)
-    if field == "python":
-        facts = msgspec.structs.asdict(value) if value is not None else {}
-        return {name: fact for name, fact in facts.items() if fact is not None}
-    if field == "leftovers":
-        return dict.fromkeys(value, True)
-    return {package.name: _version(package) for package in value or ()}
-
-
-def _version(package: Package | CondaPackage) -> str:
-    if isinstance(package, CondaPackage):
-        return " ".join(filter(None, (package.version, package.build, package.channel)))
-    origin = package.origin
-    if origin is None:
-        return package.version
-    exact = origin.commit or origin.digest
-    place = f"{origin.url}@{exact}" if exact else origin.url
-    if origin.subdirectory:
-        place += f"#subdirectory={origin.subdirectory}"
-    return f"{package.version} ({origin.kind} {place})"
-
-
-def _is_known(field: str, before: _Described, after: _Described, remarks: list[str]) -> bool:
-    """Tell whether both know a field; say so where only one does not, or says why it does not."""
-    unknown = [
-        (name, value.reasons.get(field))
-        for name, value in (("A", before), ("B", after))
-        if getattr(value, field) is None
-    ]
-    # Both ignorant for the same reason, or both without such a thing, is no difference.
-    if len({reason for _, reason in unknown}) == len(unknown):
-        for name, reason in unknown:
-            remarks.append(f"{name}: {field} not known" + (f": {reason}" if reason else ""))
-    return not unknown
-
-
-def _diff_machine(blobs: Blobs, a: Run, b: Run) -> Section[Change]:
-    loaded = _load(blobs, a.machine, b.machine, decode_machine, "machine")
-    if isinstance(loaded, Section):
-        return loaded
-    before, after = loaded
-    remarks: list[str] = []
-    changes: list[Change] = []
-    for field in Machine.__struct_fields__:
-        has_reason = field in before.reasons or field in after.reasons
-        if field == "reasons" or (has_reason and not _is_known(field, before, after, remarks)):
-            continue
-        if field == "cpu_features":
-            sets = [dict.fromkeys(m.cpu_features or (), True) for m in loaded]
-            changes += _compare_facts(dict(sets[0]), dict(sets[1]), group="CPU feature")
-        else:
-            changes += _compare_facts(_machine_fact(before, field), _machine_fact(after, field))
-    return Section(tuple(changes), tuple(remarks), not remarks)
-
-
-def _machine_fact(machine: Machine, field: str) -> dict[str, FlagValue]:
-    value = getattr(machine, field)
-    if value is None:
-        return {}
-    return {field: msgspec.to_builtins(value)}
+def _diff_runtime(blobs: Blobs, a: StoredRun, b: StoredRun) -> Section[Change]:
+    if remarks := _unfinished(a, b):
+        return Section((), tuple(remarks), False)
+    return diff_runtime(blobs, a.record, b.record)
 
 
 # --- metrics ---

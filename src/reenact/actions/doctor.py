@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 from reenact.actions.context import Context
 from reenact.actions.recover import orphans
+from reenact.actions.run_definition import scalars_of_run
 from reenact.actions.run_files import describe_coverage
 from reenact.actions.show import describe
 from reenact.execute.census import HELPED_BY_HOOK, reason_in
-from reenact.execute.metric_text import Explanation, LineMetrics, Rule
+from reenact.execute.metric_patterns import line_reader
+from reenact.execute.metric_text import Explanation, Rule
 from reenact.execute.metric_text import Finding as NumberFinding
+from reenact.execute.params_told import of_record
 from reenact.execute.recorder import names_never_metrics
 from reenact.model.metrics import SAMPLED
 from reenact.model.run import OperationKind, Run, Status
@@ -38,6 +41,13 @@ def examine(context: Context, stored: StoredRun) -> list[Finding]:
         Damaged: the record cannot be read.
     """
     run = stored.record
+    remarks = [Finding("note", remark.code, remark.message) for remark in run.warnings]
+    if run.pipeline is not None:
+        # Its steps have source of their own.
+        return [_status(stored, run), *remarks]
+    if run.is_parent or run.is_staged:
+        # Nothing of its own has run.
+        return [_status(stored, run), _source(run), *remarks]
     details = describe(context, stored)
     findings = [
         _status(stored, run),
@@ -60,14 +70,16 @@ def examine(context: Context, stored: StoredRun) -> list[Finding]:
         for name, reason in details.machine.reasons.items():
             findings.append(Finding("note", f"machine {name}", reason))
     findings += [Finding("problem", "blob", text) for text in details.problems]
-    findings += [Finding("note", remark.code, remark.message) for remark in run.warnings]
-    return findings
+    return findings + remarks
 
 
-def explain_output(stored: StoredRun, *, lines: int) -> list[tuple[str, Explanation]]:
+def explain_output(
+    context: Context, stored: StoredRun, *, lines: int
+) -> list[tuple[str, Explanation]]:
     """Explain for the numbers in a run's output why they are metrics or are not.
 
     Args:
+        context: where.
         stored: the run.
         lines: how many lines with numbers at most.
 
@@ -76,7 +88,8 @@ def explain_output(stored: StoredRun, *, lines: int) -> list[tuple[str, Explanat
     """
     run = stored.record
     explained: list[tuple[str, Explanation]] = []
-    reader = LineMetrics(names_never_metrics(run))
+    scalars = scalars_of_run(context.store, run)
+    reader = line_reader(scalars, names_never_metrics(run), of_record(run.params))
     partial = b""
     for piece in read_output(f"{stored.directory}/{RECORD_DIRECTORY}"):
         if piece.stream != STDOUT:
@@ -159,6 +172,10 @@ def _unreached(run: Run) -> Iterator[Finding]:
 
 
 def _captures(run: Run) -> Iterator[Finding]:
+    if run.autolog is not None:
+        is_off = run.autolog.strip() == "off"
+        what = "of no framework" if is_off else f"only of {run.autolog}"
+        yield Finding("note", "autologging", f"{what}: `REENACT_AUTOLOG={run.autolog}` was set")
     for capture in run.captures:
         name = " ".join(filter(None, [capture.framework, capture.version]))
         detail = capture.detail or ("captured" if capture.is_captured else "not captured")

@@ -8,12 +8,29 @@ from datetime import UTC, datetime
 from reenact.actions.context import Context
 from reenact.errors import NotFound
 from reenact.model.identity import RunId
-from reenact.model.run import Status
-from reenact.store.columns import IndexedRun, Sort, parse_sort
+from reenact.model.run import OperationKind, Status
+from reenact.store.columns import IndexedRun, Kind, Operand, Sort, parse_sort
 from reenact.store.index import Index
-from reenact.store.query import Filter, parse_filter
+from reenact.store.query import (
+    All,
+    AnyOf,
+    Comparison,
+    Expression,
+    Filter,
+    Not,
+    Relation,
+    Value,
+    ValueKind,
+    parse_filter,
+)
 from reenact.store.references import resolve, resolve_many, save_listing
 from reenact.store.store import StoredRun
+
+
+def _where(attribute: str, relation: Relation, value: str | None = None) -> Filter:
+    operand = Operand(Kind.ATTRIBUTE, attribute)
+    values = () if value is None else (Value(ValueKind.TEXT, value),)
+    return Filter(attribute, Comparison(operand, relation, values))
 
 
 def list_runs(
@@ -25,6 +42,7 @@ def list_runs(
     all_projects: bool = False,
     deleted: bool = False,
     remember: bool = False,
+    without: Iterable[Filter] = (),
 ) -> list[IndexedRun]:
     """Return runs, newest first unless `sort` says otherwise.
 
@@ -36,13 +54,14 @@ def list_runs(
         all_projects: those of all projects in the store.
         deleted: those in the trash.
         remember: make `1`, `2`, … mean these runs from now on.
+        without: leave out runs that match one of these: `TRIALS`, `BATCHES`.
 
     Raises:
         BadFilter, BadColumn: a text cannot be understood.
         TooNew: a later version made the store.
     """
     store = context.store
-    chosen = parse(filter_text)
+    chosen = _and_not(parse(filter_text), without)
     order: Sequence[Sort] = parse_sort(sort) if sort else ()
     try:
         store.check_format()
@@ -125,6 +144,56 @@ def require(runs: Sequence[RunId], *, deleted: bool = False) -> None:
         where = " in the trash" if deleted else ""
         command = "reenact runs --deleted" if deleted else "reenact runs"
         raise NotFound(f"no run{where} matches", hint=f"`{command}` lists what there is")
+
+
+TRIALS = Filter(
+    "part",
+    All(
+        (
+            _where("parent", Relation.EXISTS).expression,
+            _where("part", Relation.MATCHES, "^(round:)?[0-9]+$").expression,
+        )
+    ),
+)
+"""Runs that a batch started: its trials, and the rounds of an optimizer. Steps of a pipeline have names, not numbers."""
+_PARENTS = (OperationKind.BATCH, OperationKind.PIPELINE)
+BATCHES = Filter(
+    "kind",
+    AnyOf(tuple(_where("kind", Relation.EQUAL, kind).expression for kind in _PARENTS)),
+)
+"""Runs that started others, and computed nothing themselves."""
+
+
+def parts_of(context: Context, run_id: RunId, *, deleted: bool = False) -> list[IndexedRun]:
+    """Return the runs that a run started, in the order of their numbers or their beginnings."""
+    with Index(context.store) as index:
+        found = index.query(_where("parent", Relation.EQUAL, run_id), deleted=deleted)
+    return sorted(found, key=_order)
+
+
+def _order(run: IndexedRun) -> tuple[int, str]:
+    part = run.part or ""
+    return (int(part), "") if part.isdecimal() else (0, f"{run.created} {part}")
+
+
+def with_parts(context: Context, runs: Iterable[RunId], *, deleted: bool = False) -> list[RunId]:
+    """Return runs and those that they started, each once, parents first."""
+    chosen: dict[RunId, None] = {}
+    for run_id in runs:
+        chosen[run_id] = None
+        parts = parts_of(context, run_id, deleted=deleted)
+        whole = [run.id for run in parts if run.kind in _PARENTS]
+        chosen.update(dict.fromkeys(run.id for run in parts))
+        chosen.update(dict.fromkeys(with_parts(context, whole, deleted=deleted)))
+    return list(chosen)
+
+
+def _and_not(wanted: Filter | None, without: Iterable[Filter]) -> Filter | None:
+    parts: list[Expression] = [] if wanted is None else [wanted.expression]
+    parts += [Not(filter_.expression) for filter_ in without]
+    if not parts:
+        return None
+    return Filter("" if wanted is None else wanted.text, All(tuple(parts)))
 
 
 def parse(text: str | None) -> Filter | None:

@@ -37,12 +37,12 @@ from reenact.execute.stage import files_below
 from reenact.execute.testimony import (
     METRICS_FILE,
     PROCESSES_FILE,
-    SHIM,
     describe_output,
     processes,
     read_hellos,
+    variables_of,
 )
-from reenact.execute.told import collect, with_roles
+from reenact.execute.told import asked_to_capture, collect, with_roles, with_told
 from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.metrics import Point, Summarizer, kind_of
@@ -54,6 +54,7 @@ from reenact.snapshot.state import Watch
 from reenact.store.files import delete_tree, remove_if_there, store_errors, write_atomically
 from reenact.store.lock import Lock
 from reenact.store.metric_log import MetricWriter, compact_points
+from reenact.store.metric_parts import LARGE_POINTS
 from reenact.store.store import RECORD_DIRECTORY, STOP_MARKER, Store
 
 _LONG_S = 1.0
@@ -287,15 +288,7 @@ class InProcess:
 
     def _enter_environment(self) -> dict[str, tuple[str | None, str]]:
         """Let child processes find the run; return what stood there, and what stands there now."""
-        path = os.environ.get("PYTHONPATH")
-        ours = {
-            "PYTHONPATH": SHIM + (os.pathsep + path if path else ""),
-            "REENACT_RUN_ID": self.run.id,
-            "REENACT_RUN_DIR": self.directory,
-            "REENACT_RECORD_DIR": self._record,
-            "REENACT_METRICS": f"{self._record}/{METRICS_FILE}",
-            "REENACT_HOME": self._store.root,
-        }
+        ours = variables_of(self._store, self.run.id, os.environ)
         former = {name: (os.environ.get(name), value) for name, value in ours.items()}
         os.environ.update(ours)
         return former
@@ -323,7 +316,8 @@ class InProcess:
         )
         is_long = (ended - self.run.created).total_seconds() >= _LONG_S
         run = self._with_testimony(run, there, is_long=is_long)
-        run = msgspec.structs.replace(run, captures=_all_captures(run.captures))
+        captures, autolog = _all_captures(run.captures), asked_to_capture(os.environ)
+        run = msgspec.structs.replace(run, captures=captures, autolog=autolog)
         with self._store.writing() if is_long else nullcontext():
             if is_long:
                 run = self._with_description(run)
@@ -349,14 +343,10 @@ class InProcess:
             self._warn("metrics-lost", f"{journals.lost} points that were logged found no room")
         children = processes(read_hellos(self._record)) if PROCESSES_FILE in there else ()
         return msgspec.structs.replace(
-            run,
+            with_told(run, told),
             metrics=found.summaries(),
             metric_sources=found.sources(),
             outputs=with_roles(outputs, told.roles),
-            params=told.params,
-            models=told.models,
-            datasets=told.datasets,
-            captures=told.captures,
             processes=(*run.processes, *children),
         )
 
@@ -382,7 +372,9 @@ class InProcess:
         summarizer = Summarizer()
         writer = MetricWriter(self._record)
         problem = None
+        stored = 0
         for source, points in batches:
+            stored += len(points)
             summarizer.add_all(points, kind_of(source))
             try:
                 writer.append(points, source)
@@ -394,7 +386,7 @@ class InProcess:
             problem = problem or error.strerror
         if problem is not None:
             self._warn("metrics-lost", f"{writer.lost} points could not be stored: {problem}")
-        elif summarizer.summaries():
+        elif stored >= LARGE_POINTS:
             compact_points(self._record)
         return summarizer
 
@@ -440,9 +432,9 @@ def _watch_frameworks() -> None:
         return
     _is_watching = True
     autolog = os.environ.get("REENACT_AUTOLOG", "")
-    from _reenact import start
+    import _reenact
 
-    start.install_finders(autolog)
+    _reenact.install_finders(autolog)
     for finder in sys.meta_path[:1]:
         # It looks at what is there when it is asked for the first time, for whatever module.
         finder.find_spec("nothing_that_exists", None)

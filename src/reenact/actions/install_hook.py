@@ -39,17 +39,26 @@ def start():
     """Start the probe, if this process belongs to a run and nothing else will."""
     if "REENACT_RECORD_DIR" not in os.environ or sys.version_info < (3, 8):
         return
-    if "_reenact.start" in sys.modules or any(p.endswith("/probe/shim") for p in sys.path):
+    if "_reenact" in sys.modules or any(p.endswith("/probe/shim") for p in sys.path):
         return
     sys.path.insert(0, SHIM)
     try:
-        from _reenact import start as probe
+        import _reenact
 
-        probe.start(SHIM)
-    except Exception:
-        pass
+        _reenact.start(SHIM)
+    except Exception as error:
+        _report(error)
     finally:
         sys.path[:] = [entry for entry in sys.path if entry != SHIM]
+
+
+def _report(error):
+    try:
+        from _reenact import journal
+
+        journal.failure("start of the probe", error)
+    except Exception:
+        pass  # Then nobody says hello, either, and `reenact doctor` tells of that.
 '''
 
 _FIRST_VERSION = (3, 8)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from reenact import __version__
 from reenact.actions.context import Context
+from reenact.actions.ground import Ground, RunRequest, find_ground, is_inside
+from reenact.actions.run_definition import encode_definition
 from reenact.errors import CannotRun, UsageError
 from reenact.model.flags import FlagSet, FlagValue, Global
-from reenact.model.identity import RunId, is_run_id
-from reenact.model.paths import path_to_text, printable, text_to_path
+from reenact.model.identity import RunId
+from reenact.model.paths import path_to_text, printable
 from reenact.model.run import Notes, Operation, OperationKind, Project, Run
 from reenact.model.secrets import REDACTED, hide, is_secret_name, redact, redact_argv
 from reenact.project.apply import command_line, rewrite
@@ -27,61 +27,19 @@ from reenact.project.operation import (
     find_python,
     flag_variables,
     notebook_command,
-    resolve_command,
-    resolve_module,
-    resolve_script,
     template_flags,
     unset_placeholders,
 )
 from reenact.project.settings import resolve_flags
-from reenact.snapshot.project_root import ProjectRoot, find_root, identify
-from reenact.snapshot.rules import suffix
-from reenact.snapshot.tree import SourceTree, read_tree
-from reenact.store.files import read_file
+from reenact.project.template import fill_label
+from reenact.snapshot.project_root import ProjectRoot, identify
+from reenact.snapshot.tree import SourceTree
+from reenact.store.blobs import digest_bytes
 
-
-class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What the user asked for.
-
-    Attributes:
-        target: the script, or the module's name with `is_module`; None with `command` or a run to
-            take over.
-        command: the words after `--`.
-        settings: flags; text is read as the flag's type says.
-        like: take flags and source of this run, and its operation where none is named.
-        restart: run this run again in its own directory.
-        variables: environment variables for this run.
-        time_limit_s: stop the run after that many seconds.
-        gpus: value for CUDA_VISIBLE_DEVICES; the empty string hides all.
-        trace_files: one of `run_files.TRACES`.
-        save_models: keep the models that frameworks train, as files in the run directory.
-        directory: working directory of the process, relative to that of the command.
-        descriptors: file descriptors beside the standard ones that the process shares with us.
-    """
-
-    target: str | None = None
-    is_module: bool = False
-    command: tuple[str, ...] | None = None
-    settings: Mapping[str, str | FlagValue] = {}
-    force_flags: bool = False
-    like: Run | None = None
-    restart: Run | None = None
-    run_id: str | None = None
-    label: str | None = None
-    tags: tuple[str, ...] = ()
-    comment: str | None = None
-    directory: str | None = None
-    variables: Mapping[str, str] = {}
-    python: str | None = None
-    snapshot: bool = True
-    in_place: bool = False
-    time_limit_s: float | None = None
-    gpus: str | None = None
-    save_models: bool = False
-    trace_files: str = "preload"
-    quiet: bool = False
-    background: bool = False
-    descriptors: tuple[int, ...] = ()
+if TYPE_CHECKING:
+    # What project files are made of takes long to import, and most runs are of scripts.
+    from reenact.actions.project_operation import Defined, Prepared
+    from reenact.actions.resources import Planned
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,7 +57,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         env: the process's whole environment, but for what depends on the run directory.
         script_at: which of the words is the script, where the user gave an absolute path: the
             process gets one too.
+        target: what is run.
         remarks: what the reader of the run must know of how it was planned.
+        prepared: what an operation of a project file adds.
+        requirements: what it requires, as far as it could be found before the start.
     """
 
     request: RunRequest
@@ -115,8 +76,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     script: str | None
     source: SourceTree | None
     env: dict[str, str]
+    target: Target
     script_at: int | None = None
     remarks: tuple[str, ...] = ()
+    prepared: Prepared | None = None
+    requirements: tuple[Planned, ...] = ()
 
     def record(self, run_id: RunId, created: datetime) -> Run:
         """Return the run's first record."""
@@ -125,6 +89,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         like = request.like.id if request.like is not None else None
         if former is not None:
             like = former.like
+        elif like == request.parent:
+            like = None
         secrets = self.secrets
         return Run(
             id=run_id,
@@ -140,7 +106,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             variables={n: redact(n, printable(v)) for n, v in request.variables.items()},
             in_place=request.in_place,
             like=like,
-            restarts=former.restarts + 1 if former is not None else 0,
+            restarts=_restarts(former),
+            parent=request.parent if former is None else former.parent,
+            part=request.part if former is None else former.part,
+            variant=self._variant(),
+            staged=None if former is None else former.staged,
         )
 
     @property
@@ -148,7 +118,31 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """Texts that the user gave as secrets: they must not stand in the record."""
         texts = {name: value for name, value in self.request.settings.items() if value is not None}
         texts.update(self.request.variables)
-        return tuple(str(value) for name, value in texts.items() if is_secret_name(name))
+        hidden = self.prepared.hidden if self.prepared is not None else ()
+        return (*(str(value) for name, value in texts.items() if is_secret_name(name)), *hidden)
+
+    def user_environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables that the user gives the run and that may be known of it.
+
+        Args:
+            env: the environment around the command.
+        """
+        request = self.request
+        own = {} if self.prepared is None else self.prepared.own_env
+        found = {**env, **own, **request.variables}
+        if request.gpus is not None:
+            found["CUDA_VISIBLE_DEVICES"] = request.gpus
+        hidden = () if self.prepared is None else self.prepared.secret_variables
+        return {name: value for name, value in found.items() if name not in hidden}
+
+    def _variant(self) -> str | None:
+        """Return the name of its code: what runs from the same source is the same variant."""
+        request = self.request
+        if request.restart is not None:
+            return request.restart.variant
+        if request.variant is None and request.like is not None and self.source is not None:
+            return request.like.variant
+        return request.variant
 
     def _typed(self) -> dict[str, str]:
         """Return how flags were written, where their values do not tell: `1.10`."""
@@ -165,22 +159,56 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def notes(self) -> Notes:
         """What the user says about the run from the start."""
         request = self.request
+        label = request.label
+        if label is not None and self.prepared is None:
+            values, given = (
+                {name: redacted(name, value) for name, value in found.items()}
+                for found in (self.values, self.given)
+            )
+            label = fill_label(label, values, given)
         return Notes(
-            label=None if request.label is None else printable(request.label),
+            label=None if label is None else printable(label),
             tags=tuple(map(printable, request.tags)),
             comment=None if request.comment is None else printable(request.comment),
+            priority=request.priority,
         )
 
+    @property
+    def definition(self) -> bytes | None:
+        """Content of the blob that says what a project file's operation was."""
+        return None if self.prepared is None else encode_definition(self.prepared.definition)
+
+    @property
+    def to_rewrite(self) -> tuple[str, ...]:
+        """Files of which the run gets a copy with other values."""
+        paths = dict.fromkeys(self.changes)
+        if self.prepared is not None:
+            paths.update(dict.fromkeys(self.prepared.configs))
+            if self.prepared.patterns and self.script is not None:
+                paths[self.script] = None
+        return tuple(paths)
+
     def rewritten(self, read: Mapping[str, bytes]) -> dict[str, bytes]:
-        """Return the new content of the files in which literals are replaced.
+        """Return the new content of the files in which values are replaced.
 
         Args:
-            read: content of those files as the snapshot has it.
+            read: content of the files `to_rewrite` as the snapshot has it.
         """
-        if self.operation.kind is OperationKind.NOTEBOOK:
-            from reenact.project.notebook import rewrite_notebook
+        if self.prepared is not None and self.prepared.configs:
+            from reenact.project.dest_config import rewrite_config, target_of
 
-            return {path: rewrite_notebook(read[path], c) for path, c in self.changes.items()}
+            return {
+                target_of(path): rewrite_config(read[path], path, values)
+                for path, values in self.prepared.configs.items()
+            }
+        if self.operation.kind is OperationKind.NOTEBOOK:
+            from reenact.project.notebook import replace_in_notebook, rewrite_notebook
+
+            new = {path: rewrite_notebook(read[path], c) for path, c in self.changes.items()}
+            if self.prepared is not None and self.prepared.patterns and self.script is not None:
+                content = new.get(self.script, read[self.script])
+                new[self.script] = replace_in_notebook(content, self.prepared.patterns)
+            return new
         return {path: rewrite(read[path], changes) for path, changes in self.changes.items()}
 
 
@@ -191,173 +219,26 @@ def plan_run(request: RunRequest, context: Context) -> Plan:
         CannotRun: the script, the interpreter or the directory is not there.
         UsageError: the request contradicts itself, or a flag is refused.
     """
-    _check(request)
-    former = request.restart or request.like
-    directory = context.directory
-    if request.directory is not None:
-        directory = os.path.join(directory, request.directory)
-        if not os.path.isdir(directory):
-            raise CannotRun(f"the working directory `{request.directory}` does not exist")
-    if former is not None and request.target is None and request.command is None:
-        return _plan_again(request, former, context)
-    root = context.root if directory == context.directory else find_root(directory, context.home)
-    if request.command is not None:
-        return _plan(request, context, root, directory, resolve_command(request.command))
-    if request.target is None:
-        raise UsageError("nothing to run", hint="name a script: `reenact run train.py lr=0.1`")
-    if request.is_module:
-        target = resolve_module(request.target, directory, root.path)
-        return _plan(request, context, root, directory, target)
-    target = resolve_script(request.target, directory)
-    assert target.script is not None
-    script = os.path.realpath(target.script)
-    if not _is_inside(script, root.path):
-        # A script of another project: it runs among its own files.
-        directory = os.path.dirname(script)
-        root = find_root(directory, context.home)
-        target = resolve_script(os.path.basename(script), directory)
-    return _plan(request, context, root, directory, target)
+    ground = find_ground(request, context)
+    return plan_on(ground, ground.request, context)
 
 
-def find_flags(target: Target, root: str) -> FlagSet:
-    """Find the flags of a Python script without running it; others have none that we know."""
-    if target.kind is OperationKind.NOTEBOOK and target.script is not None:
-        return _find_notebook_flags(target.script, root)
-    if not target.is_python or target.script is None:
-        return FlagSet(kind="none", open_ended=target.kind is not OperationKind.COMMAND)
-    from reenact.project.detect import detect
-
-    module = target.name if target.kind is OperationKind.MODULE else None
-    return detect(Path(target.script), Path(root), module=module)
+def _restarts(former: Run | None) -> int:
+    if former is None:
+        return 0
+    return former.restarts + (0 if former.is_staged else 1)
 
 
-def _find_notebook_flags(path: str, root: str) -> FlagSet:
-    from reenact.project.notebook import find_notebook_flags, read_notebook
+def plan_on(ground: Ground, request: RunRequest, context: Context) -> Plan:
+    """Work out one of the runs that stand on a ground, which differ in what is set.
 
-    content = read_file(path)
-    name = path_to_text(os.path.relpath(path, root))
-    notebook = read_notebook(content, name)
-    if notebook.language != "python":
-        return FlagSet(kind="none", open_ended=True)
-    return find_notebook_flags(notebook, content, name)
-
-
-@contextmanager
-def materialized(context: Context, run: Run) -> Iterator[str]:
-    """Lay out a run's script and Python source in a directory that is gone afterwards."""
-    if run.source is None:
-        raise CannotRun(
-            f"run {run.id[:8]} has no source: it was made with `--no-snapshot`",
-            hint="run the script itself with the same flags",
-        )
-    tree = read_tree(context.store.blobs, run.source.tree)
-    with tempfile.TemporaryDirectory(prefix="reenact-") as directory:
-        for text, mode, _, digest in tree.files:
-            path = text_to_path(text)
-            if suffix(path) in ("py", "pyw", "") or text == run.operation.target:
-                os.makedirs(os.path.dirname(f"{directory}/{path}"), exist_ok=True)
-                Path(directory, path).write_bytes(context.store.blobs.get(digest))
-                Path(directory, path).chmod(mode)
-        for text, target in tree.links:
-            link = f"{directory}/{text_to_path(text)}"
-            os.makedirs(os.path.dirname(link), exist_ok=True)
-            os.symlink(text_to_path(target), link)
-        yield os.path.realpath(directory)
-
-
-def _check(request: RunRequest) -> None:
-    if request.run_id is not None and not is_run_id(request.run_id):
-        raise UsageError(
-            f"`{request.run_id}` is no run id", hint="a run id is 32 hexadecimal digits"
-        )
-    if request.in_place and not request.snapshot:
-        raise UsageError("`--in-place` and `--no-snapshot` exclude each other")
-    if request.restart is not None:
-        _check_restart(request, request.restart)
-    for name in request.variables:
-        if not name or "=" in name or "\0" in name:
-            raise UsageError(f"`{name}` is no name of an environment variable")
-
-
-def _check_restart(request: RunRequest, former: Run) -> None:
-    if request.like is not None or request.in_place or request.run_id is not None:
-        raise UsageError("`--restart` excludes `--like`, `--in-place` and `--run-id`")
-    if request.label is not None or request.tags or request.comment is not None:
-        raise UsageError(
-            "a run that is restarted keeps its notes",
-            hint="change them with `reenact label`, `tag` and `comment`",
-        )
-    if former.in_place:
-        raise UsageError(
-            f"run {former.id[:8]} ran in place and has no directory to restart in",
-            hint=f"`--like {former.id[:8]} --in-place` runs it again",
-        )
-
-
-def _plan_again(request: RunRequest, former: Run, context: Context) -> Plan:
-    """Plan a run with the operation, flags and source of another one."""
-    operation = former.operation
-    if operation.is_in_process:
-        raise CannotRun(
-            f"run {former.id[:8]} was a part of a process, which cannot be started again",
-            hint="run its script, notebook or function again",
-        )
-    settings: dict[str, str | FlagValue] = {
-        name: former.typed.get(name, former.flags[name]) for name in former.given
-    }
-    settings.update(request.settings)
-    variables = {**former.variables, **request.variables}
-    for name, value in (*settings.items(), *variables.items()):
-        if value == REDACTED:
-            raise UsageError(
-                f"`{name}` of run {former.id[:8]} was a secret and is not recorded",
-                hint=f"give it again: `{name}=…`, or `--env {name}=…`",
-            )
-    request = msgspec.structs.replace(request, settings=settings, variables=variables)
-    root_path = text_to_path(former.project.root)
-    if not os.path.isdir(root_path):
-        root_path = context.root.path
-    root = find_root(root_path, context.home)
-    if root.path != root_path:
-        root = ProjectRoot(root_path, root.toplevel, False)
-    cwd = text_to_path(former.cwd)
-    if former.source is None or operation.kind is OperationKind.COMMAND:
-        directory = os.path.normpath(f"{root.path}/{cwd}")
-        target = (
-            resolve_command(operation.arguments)
-            if operation.kind is OperationKind.COMMAND
-            else _named_target(operation, directory, root.path)
-        )
-        return _plan(request, context, root, directory, target, former=former)
-    with materialized(context, former) as staged:
-        directory = os.path.normpath(f"{staged}/{cwd}")
-        target = _named_target(operation, directory, staged)
-        flags = find_flags(target, staged)
-        relative = os.path.relpath(directory, staged)
-        here = os.path.normpath(f"{root.path}/{relative}")
-        if target.script is not None:
-            target = target._replace(script=f"{root.path}/{os.path.relpath(target.script, staged)}")
-    return _plan(request, context, root, here, target, former=former, flags=flags)
-
-
-def _named_target(operation: Operation, directory: str, root: str) -> Target:
-    if operation.kind is OperationKind.MODULE:
-        return resolve_module(operation.target, directory, root)
-    script = os.path.relpath(f"{root}/{text_to_path(operation.target)}", directory)
-    return resolve_script(script, directory)
-
-
-def _plan(
-    request: RunRequest,
-    context: Context,
-    root: ProjectRoot,
-    directory: str,
-    target: Target,
-    *,
-    former: Run | None = None,
-    flags: FlagSet | None = None,
-) -> Plan:
-    directory = os.path.realpath(directory)
+    Raises:
+        CannotRun: the interpreter is not there.
+        UsageError: a flag is refused.
+    """
+    if ground.defined is not None:
+        return _plan_defined(ground, ground.defined, request, context)
+    _, root, directory, target, flags, former, source, _ = ground
     cwd = os.path.relpath(directory, root.path)
     if cwd.startswith(".."):
         cwd = "."
@@ -366,17 +247,13 @@ def _plan(
         env["CUDA_VISIBLE_DEVICES"] = request.gpus
     name = target.name
     relative = None
-    if target.script is not None and _is_inside(target.script, root.path):
+    if target.script is not None and is_inside(target.script, root.path):
         relative = os.path.relpath(target.script, root.path)
         if target.kind in (OperationKind.SCRIPT, OperationKind.NOTEBOOK):
             name = relative
     if flags is None:
-        if target.kind is OperationKind.COMMAND:
-            flags = template_flags(target.words, request.settings)
-        elif target.is_python or target.kind is OperationKind.NOTEBOOK:
-            flags = find_flags(target, root.path)
-        else:
-            flags = template_flags((), request.settings)
+        is_command = target.kind is OperationKind.COMMAND
+        flags = template_flags(target.words if is_command else (), request.settings)
     given, values = resolve_flags(
         flags, request.settings, force=request.force_flags, operation=name
     )
@@ -407,10 +284,7 @@ def _plan(
         words = notebook_command(target.words[0], find_python(env, request.python), env)
     else:
         words = list(target.words)
-    project = former.project if former is not None and root.path == context.root.path else None
-    if project is None:
-        same = root.path == context.root.path
-        project = context.project if same else identify(root, env, context.store.cache_directory)
+    project = _project_of(former, root, env, context)
     operation = Operation(
         name=printable(name),
         kind=target.kind,
@@ -420,9 +294,6 @@ def _plan(
         else (),
         flags_kind=flags.kind,
     )
-    source = None
-    if former is not None and former.source is not None:
-        source = read_tree(context.store.blobs, former.source.tree)
     return Plan(
         request=request,
         operation=operation,
@@ -436,9 +307,154 @@ def _plan(
         changes=changes,
         script=relative,
         source=source,
+        target=target,
         script_at=_script_at(request, target, words),
         remarks=remarks,
         env={**env, **flag_variables(values)},
+    )
+
+
+def _project_of(
+    former: Run | None, root: ProjectRoot, env: Mapping[str, str], context: Context
+) -> Project:
+    if root.path != context.root.path:
+        return identify(root, env, context.store.cache_directory)
+    return former.project if former is not None else context.project
+
+
+def _plan_defined(ground: Ground, defined: Defined, request: RunRequest, context: Context) -> Plan:
+    """Work out a run of a project file's operation."""
+    from reenact.actions.project_operation import prepare
+
+    env = dict(context.env)
+    if request.gpus is not None:
+        env["CUDA_VISIBLE_DEVICES"] = request.gpus
+    target = defined.target
+    prepared = prepare(
+        defined,
+        request.settings,
+        env=env,
+        variables=request.variables,
+        cwd=ground.directory,
+        python=request.python,
+        label=request.label,
+        force=request.force_flags,
+    )
+    if request.in_place and (prepared.changes or prepared.configs):
+        raise UsageError(
+            f"flags of operation `{defined.name}` are values in a file, which a run in place does "
+            "not rewrite",
+            hint="leave out `--in-place`",
+        )
+    script = None
+    if target.script is not None and is_inside(target.script, ground.root.path):
+        script = os.path.relpath(target.script, ground.root.path)
+    definition = prepared.definition
+    project = _project_of(ground.former, ground.root, env, context)
+    requirements: tuple[Planned, ...] = ()
+    if prepared.requires:
+        requirements = _requirements(ground, defined, prepared, request, project, context)
+        request, prepared = _with_chosen_runs(request, defined, prepared, requirements)
+    is_command = target.kind is OperationKind.COMMAND
+    operation = Operation(
+        name=printable(defined.name),
+        kind=target.kind,
+        target=_target_text(target, script),
+        arguments=tuple(map(printable, redact_argv(target.words))) if is_command else (),
+        flags_kind=defined.detected.kind,
+        model=definition.model or None,
+        file=path_to_text(defined.file),
+        definition=digest_bytes(encode_definition(definition)),
+        is_stoppable=definition.stoppable,
+    )
+    return Plan(
+        request=msgspec.structs.replace(
+            request,
+            label=prepared.label,
+            tags=tuple(dict.fromkeys((*definition.tags, *request.tags))),
+        ),
+        operation=operation,
+        project=project,
+        root=ground.root,
+        words=prepared.words,
+        cwd=os.path.relpath(ground.directory, ground.root.path),
+        flag_set=defined.flags,
+        values=prepared.values,
+        given=prepared.given,
+        changes=prepared.changes,
+        script=script,
+        source=ground.source,
+        target=target,
+        remarks=prepared.remarks,
+        env={**env, **prepared.env, **request.variables},
+        prepared=prepared,
+        requirements=requirements,
+    )
+
+
+def _requirements(
+    ground: Ground,
+    defined: Defined,
+    prepared: Prepared,
+    request: RunRequest,
+    project: Project,
+    context: Context,
+) -> tuple[Planned, ...]:
+    """Look for what an operation of a project file requires."""
+    from reenact.actions.resources import Around
+    from reenact.actions.resources.requirements import find_resource, plan_requirements
+
+    root = ground.root.path
+    env = {**context.env, **prepared.own_env, **request.variables}
+    try:
+        python = find_python(env, request.python)
+    except CannotRun:
+        python = None
+    around = Around(
+        root=root,
+        directory=context.directory,
+        project=project.id,
+        store=context.store,
+        env=env,
+        python=python,
+        python_path=tuple(os.path.normpath(f"{root}/{path}") if path[:1] != "/" else path
+                          for path in prepared.python_path),
+        values=prepared.values,
+        former=ground.former,
+        memory=defined.memory,
+        among=request.among,
+        awaited=request.awaited,
+    )  # fmt: skip
+    at = Context(context.env, root, context.store.root)
+    model = prepared.definition.model
+    return plan_requirements(prepared.requires, around, lambda name: find_resource(at, name, model))
+
+
+def _with_chosen_runs(
+    request: RunRequest, defined: Defined, prepared: Prepared, planned: tuple[Planned, ...]
+) -> tuple[RunRequest, Prepared]:
+    """Let flags by which runs were chosen have their ids: `@latest` is another run tomorrow."""
+    chosen: dict[str, str] = {}
+    for one in planned:
+        if one.flag is not None and one.run is not None:
+            flag = defined.flags.find(one.flag)
+            name = one.flag if flag is None else flag.name
+            chosen[name] = f"{chosen[name]},{one.run[:8]}" if name in chosen else one.run[:8]
+    own = {f.name for f in defined.requirement_flags}
+    chosen = {name: text for name, text in chosen.items() if name in own}
+    if not chosen:
+        return request, prepared
+    settings = {
+        name: text
+        for name, text in request.settings.items()
+        if (flag := defined.flags.find(name)) is None or flag.name not in chosen
+    }
+    return msgspec.structs.replace(request, settings={**settings, **chosen}), (
+        msgspec.structs.replace(
+            prepared,
+            values={**prepared.values, **chosen},
+            given={**prepared.given, **chosen},
+        )
     )
 
 
@@ -483,7 +499,3 @@ def redacted(name: str, value: FlagValue) -> FlagValue:
         return {key: redacted(f"{name}.{key}", item) for key, item in value.items()}
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return REDACTED if is_number and is_secret_name(name) else value
-
-
-def _is_inside(path: str, root: str) -> bool:
-    return path.startswith(root.rstrip("/") + "/")

@@ -16,10 +16,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import msgspec
-
 from reenact.actions.loaded_source import Loaded, LoadedSource
-from reenact.model.environment import PythonFacts
 from reenact.model.identity import Digest
 from reenact.model.paths import printable
 from reenact.model.record import to_json
@@ -27,6 +24,7 @@ from reenact.model.run import Process, Project, Source, Vcs
 from reenact.model.secrets import redact_argv
 from reenact.snapshot.environment import capture_environment
 from reenact.snapshot.git import GitView
+from reenact.snapshot.interpreter import this_interpreter
 from reenact.snapshot.machine import capture_machine
 from reenact.snapshot.project_root import ProjectRoot, find_root, identify
 from reenact.snapshot.tools import find_tools
@@ -107,7 +105,7 @@ class ProcessFacts:
             return known.environment, known.machine
         cache = self._store.cache_directory
         tools = find_tools(env, cache=cache)
-        found = capture_environment(_python(), env, cache=cache, tools=tools)
+        found = capture_environment(this_interpreter(), env, cache=cache, tools=tools)
         environment = blobs.put(to_json(found))
         machine = blobs.put(to_json(capture_machine(cache=cache)))
         self._described = _Described(key, environment, machine)
@@ -151,31 +149,6 @@ def _state_of_git(toplevel: str) -> tuple[object, ...]:
     except OSError:
         return ()
     return (head, _modified_ns(f"{directory}/index"), _modified_ns(f"{directory}/logs/HEAD"))
-
-
-def _python() -> PythonFacts:
-    multiarch = getattr(sys.implementation, "_multiarch", "")
-    tag = sys.implementation.cache_tag
-    facts = {
-        "version": sys.version.split()[0],
-        "implementation": sys.implementation.name,
-        "prefix": sys.prefix,
-        "base_prefix": sys.base_prefix,
-        "executable": sys.executable or "",
-        "path": tuple(entry for entry in sys.path if isinstance(entry, str)),
-        "build": sys.version,
-        "abi": f"{tag}-{multiarch}" if multiarch else tag,
-        "platform": f"{sys.platform}-{os.uname().machine}",
-        "libc": _libc(),
-    }
-    return msgspec.convert(facts, PythonFacts)
-
-
-def _libc() -> str | None:
-    try:
-        return os.confstr("CS_GNU_LIBC_VERSION")
-    except (ValueError, OSError, AttributeError):
-        return None
 
 
 def _modified_ns(path: object) -> int:

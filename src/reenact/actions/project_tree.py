@@ -11,11 +11,15 @@ from reenact.actions.plan import Plan
 from reenact.execute.stage import time_of_content
 from reenact.model.identity import Digest
 from reenact.model.paths import text_to_path
-from reenact.model.run import Vcs
+from reenact.model.run import Source, Vcs
 from reenact.snapshot.git import GitView
 from reenact.snapshot.project_root import ProjectRoot, find_root, hash_text
+from reenact.snapshot.rules import IGNORE_FILE, Pick, ignore_rules
 from reenact.snapshot.tree import ProjectTree, SourceFile, SourceTree, take_snapshot
 from reenact.store.files import read_file
+
+_FORMER_DEST = ".guild/sourcecode"
+"""Where source was in runs of Guild before 0.9; commands of many projects still look there."""
 
 
 class PlannedTree(NamedTuple):
@@ -24,6 +28,25 @@ class PlannedTree(NamedTuple):
     tree: ProjectTree
     vcs: Vcs | None
     vcs_problem: str | None
+
+    @property
+    def source(self) -> Source:
+        """What a record says of it."""
+        tree = self.tree
+        return Source(
+            tree=tree.tree, files=len(tree.sources), size_bytes=tree.source_bytes, vcs=self.vcs
+        )
+
+
+def changed_files(before: ProjectTree, now: ProjectTree) -> tuple[list[str], list[str]]:
+    """Return the paths of files that are new or have another size or time, and of the new ones."""
+    old, new = (
+        {file.path: (file.size, file.mtime_ns) for file in tree.sources}
+        | {path: (size, mtime_ns) for path, size, mtime_ns in tree.links}
+        for tree in (before, now)
+    )
+    changed = sorted(path for path, stamp in new.items() if old.get(path) != stamp)
+    return changed, [path for path in changed if path not in old]
 
 
 def look_at_tree(plan: Plan, context: Context, *, keep: bool) -> PlannedTree:
@@ -35,6 +58,9 @@ def look_at_tree(plan: Plan, context: Context, *, keep: bool) -> PlannedTree:
         keep: put source into the store; otherwise only look.
     """
     store = context.store
+    if keep and plan.definition is not None:
+        store.blobs.put(plan.definition)
+    picks = picks_of(plan)
     scope = _scope(plan, context)
     view = None
     listed = None
@@ -49,13 +75,22 @@ def look_at_tree(plan: Plan, context: Context, *, keep: bool) -> PlannedTree:
         plan.root.path,
         listed=listed if problem is None else None,
         blobs=store.blobs if keep else None,
-        cache_path=f"{store.cache_directory}/tree-{hash_text(plan.root.path)}",
-        scripts=_scripts(plan),
+        # What counts as source follows from the picks: each has stamps of its own.
+        cache_path=f"{store.cache_directory}/tree-{hash_text(plan.root.path + repr(picks or ''))}",
+        scripts=scripts_of(plan),
         only=scope.only,
+        picks=picks,
     )
     if plan.source is not None:
         tree = _with_source(tree, plan.source, _source_digest(plan))
+    tree = _with_destination(plan, tree)
     return PlannedTree(tree, view.vcs if view is not None else None, problem)
+
+
+def variant_tree(plan: Plan, base: PlannedTree, source: Source, files: SourceTree) -> PlannedTree:
+    """Return the files of the project with other source, whose blobs are in the store."""
+    tree = _with_destination(plan, _with_source(base.tree, files, source.tree))
+    return PlannedTree(tree, source.vcs, None)
 
 
 def _with_source(tree: ProjectTree, source: SourceTree, digest: Digest) -> ProjectTree:
@@ -88,12 +123,62 @@ def _source_digest(plan: Plan) -> Digest:
     return former.source.tree
 
 
-def _scripts(plan: Plan) -> frozenset[str]:
+def scripts_of(plan: Plan) -> frozenset[str]:
     """Return the files that the run is about, which are source even if git ignores them."""
-    scripts = {*plan.changes}
+    scripts = {*plan.to_rewrite}
     if plan.script is not None:
         scripts.add(plan.script)
     return frozenset(scripts)
+
+
+def _with_destination(plan: Plan, tree: ProjectTree) -> ProjectTree:
+    """Let source be found where a project file wants it, too: a link there leads to its root."""
+    if plan.prepared is None:
+        return tree
+    definition = plan.prepared.definition
+    rules = definition.sourcecode
+    if rules is not None and rules.dest is not None and not rules.is_off:
+        dest = os.path.normpath(rules.dest)
+    elif _FORMER_DEST in f"{definition.exec} {definition.main}":
+        dest = _FORMER_DEST
+    else:
+        return tree
+    base, root = (".", ".") if rules is None else (rules.base, rules.root or ".")
+    root = os.path.normpath(os.path.join(base, root))
+    taken = {path for path, _ in tree.source_links} | {*tree.directories}
+    is_inside = not (os.path.isabs(dest) or os.path.isabs(root) or f"{dest}/{root}".count(".."))
+    if dest == root or dest in taken or not is_inside:
+        return tree
+    directories = list(tree.directories)
+    parent = ""
+    for part in dest.split("/")[:-1]:
+        parent = f"{parent}/{part}" if parent else part
+        if parent not in taken:
+            directories.append(parent)
+    target = os.path.relpath(root, os.path.dirname(dest) or ".")
+    return tree._replace(directories=directories, source_links=[*tree.source_links, (dest, target)])
+
+
+def picks_of(plan: Plan) -> tuple[Pick, ...]:
+    """Return what the project says about which files are source; its file counts more."""
+    try:
+        ignored = ignore_rules(read_file(f"{plan.root.path}/{IGNORE_FILE}"))
+    except OSError:
+        ignored = ()
+    return (*ignored, *_defined_picks(plan))
+
+
+def _defined_picks(plan: Plan) -> tuple[Pick, ...]:
+    """Return what a project file says about which files are source."""
+    rules = None if plan.prepared is None else plan.prepared.definition.sourcecode
+    if rules is None or rules.is_off:
+        return ()
+    root = os.path.normpath(os.path.join(rules.base, rules.root or "."))
+    if os.path.isabs(root) or root.startswith(".."):
+        # Its modules are recorded when they are imported.
+        return ()
+    prefix = "" if root == "." else f"{root}/"
+    return tuple(Pick(r.is_include, r.patterns, r.type, prefix) for r in rules.rules)
 
 
 class _Scope(NamedTuple):

@@ -12,13 +12,15 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from reenact.actions.run_definition import scalars_of_run
+from reenact.actions.run_end import remove_testimony
 from reenact.actions.run_facts import runtime_of
-from reenact.actions.run_files import look_at_run, with_files, with_writers
+from reenact.actions.run_files import look_at_run, required_inputs, with_files, with_writers
 from reenact.errors import ReenactError
 from reenact.execute.journals import PROBE_DIRECTORY, JournalTail
 from reenact.execute.metric_file import MetricFileTail
-from reenact.execute.metric_text import LineMetrics
-from reenact.execute.opened import remove_log
+from reenact.execute.metric_patterns import line_reader
+from reenact.execute.params_told import told_so_far
 from reenact.execute.recorder import (
     SOURCE_FILE,
     SOURCE_OUTPUT,
@@ -28,20 +30,19 @@ from reenact.execute.stage import files_below, sweep_abandoned
 from reenact.execute.testimony import (
     METRICS_FILE,
     POINTS_WAITING,
-    PROCESSES_FILE,
     RESERVE_FILE,
     describe_output,
     processes,
     read_hellos,
 )
-from reenact.execute.told import collect, with_roles
+from reenact.execute.told import collect, with_roles, with_told
 from reenact.execute.uses import sources_of
 from reenact.interop.tensorboard import EventDirectoryTail
-from reenact.model.identity import RunId
 from reenact.model.metrics import Point
 from reenact.model.paths import text_to_path
 from reenact.model.record import decode_run
 from reenact.model.run import File, Remark, Run, Status
+from reenact.project.overrides import HYDRA
 from reenact.snapshot.tree import SourceTree, read_tree
 from reenact.store.blobs import digest_bytes
 from reenact.store.files import delete_tree, read_file, remove_if_there
@@ -49,7 +50,7 @@ from reenact.store.index import Index
 from reenact.store.lock import Lock, SharedLock
 from reenact.store.metric_log import MetricLog, MetricWriter, compact_points
 from reenact.store.output_log import STDERR, STDOUT, read_output
-from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
+from reenact.store.store import RECORD_DIRECTORY, STOP_MARKER, Store, StoredRun
 
 
 def recover(store: Store, stored: StoredRun) -> StoredRun:
@@ -70,7 +71,10 @@ def recover(store: Store, stored: StoredRun) -> StoredRun:
         if not alone.acquire() or not kept.acquire(wait=False):
             return stored
         if _is_still_open(store, run):
-            _close(store, run, stored.directory)
+            if run.is_parent:
+                _close_parent(store, run, stored.directory)
+            else:
+                _close(store, run, stored.directory)
     except Exception:  # noqa: BLE001  # one run that cannot be closed must not hide all others
         # The store cannot be written, points need a library that is not installed here, or what
         # the run left is beyond us: the store stays readable; the next reader tries again.
@@ -87,7 +91,7 @@ def _close(store: Store, run: Run, directory: str) -> None:
     record_directory = f"{directory}/{RECORD_DIRECTORY}"
     ended = _last_sign_of_life(record_directory)
     journals = JournalTail(record_directory)
-    _catch_up_metrics(run, directory, journals)
+    _catch_up_metrics(store, run, directory, journals)
     told = collect(journals.events, directory)
     tree = _source(store, run)
     hellos = read_hellos(record_directory)
@@ -107,13 +111,9 @@ def _close(store: Store, run: Run, directory: str) -> None:
     if (runtime := runtime_of(store, run, told.runtime, directory)) is not None:
         blobs.append(runtime)
     closed = msgspec.structs.replace(
-        with_files(run, found),
+        with_told(with_files(run, found), told),
         ended=ended,
         outputs=with_roles(outputs, told.roles),
-        params=told.params,
-        models=told.models,
-        datasets=told.datasets,
-        captures=told.captures,
         failure=told.failure,
         runtime=None if runtime is None else digest_bytes(runtime),
         processes=(*first, *processes(hellos)),
@@ -121,24 +121,44 @@ def _close(store: Store, run: Run, directory: str) -> None:
         metric_sources=metrics.sources(),
         warnings=(*run.warnings, remark, *told.remarks, *found.remarks),
     )
+    if closed.operation.flags_kind == HYDRA:
+        from reenact.actions.composed_flags import with_composed_flags
+
+        closed = with_composed_flags(closed, directory)
     with store.writing():
         for content in blobs:
             store.blobs.put(content)
         store.write_run(closed)
-    _remove_testimony(record_directory)
-    delete_tree(f"{record_directory}/{PROBE_DIRECTORY}")
+    _clear(store, run, keeps_journals=False)
     compact_points(record_directory)
 
 
-def _remove_testimony(record_directory: str) -> None:
-    remove_log(record_directory)
-    # Nobody but the run's supervisor, which is dead, has begun a record there.
-    halves = [n for n in os.listdir(record_directory) if re.fullmatch(r"run\.json\..*\.tmp", n)]
-    for name in (METRICS_FILE, PROCESSES_FILE, RESERVE_FILE, "stop", *halves):
-        remove_if_there(f"{record_directory}/{name}")
+def _clear(store: Store, run: Run, *, keeps_journals: bool) -> None:
+    """Remove everything of a run's supervisor, which is dead, and of its processes."""
+    remove_testimony(store, run, keeps_journals=keeps_journals)
+    names = os.listdir(os.path.dirname(store.record_path(run.id)))
+    halves = [name for name in names if re.fullmatch(r"run\.json\..*\.tmp", name)]
+    for name in (RESERVE_FILE, STOP_MARKER, *halves):
+        remove_if_there(store.record_path(run.id, name))
 
 
-def tidy(store: Store, stored: StoredRun) -> None:
+def _close_parent(store: Store, run: Run, directory: str) -> None:
+    """Close a batch or a pipeline: what its parts have done stands in their own records."""
+    record_directory = f"{directory}/{RECORD_DIRECTORY}"
+    parts = "trials" if run.batch is not None else "steps"
+    remark = Remark(code="killed", message=f"the supervisor was killed; its {parts} went on")
+    ended = _last_sign_of_life(record_directory)
+    store.write_run(msgspec.structs.replace(run, ended=ended, warnings=(*run.warnings, remark)))
+    remove_if_there(f"{record_directory}/stop")
+
+
+def settle(store: Store, stored: StoredRun) -> StoredRun:
+    """Do for a run whatever its supervisor could not do; of one that is watched over, nothing."""
+    _tidy(store, stored)
+    return store_waiting(store, recover(store, stored))
+
+
+def _tidy(store: Store, stored: StoredRun) -> None:
     """Remove what a supervisor left that was killed when it had just written the end of its run."""
     run = stored.run
     if run is None or run.exit is None or not os.path.lexists(store.record_path(run.id, "lock")):
@@ -146,19 +166,16 @@ def tidy(store: Store, stored: StoredRun) -> None:
     lock = store.lock(run.id)
     try:
         if lock.acquire():
-            record_directory = f"{stored.directory}/{RECORD_DIRECTORY}"
-            _remove_testimony(record_directory)
-            if not any(remark.code == POINTS_WAITING for remark in run.warnings):
-                delete_tree(f"{record_directory}/{PROBE_DIRECTORY}")
+            _clear(store, run, keeps_journals=has_waiting_points(run))
     except OSError:
         return
     finally:
         lock.release(remove=True)
 
 
-def has_waiting_points(store: Store, run_id: RunId) -> bool:
+def has_waiting_points(run: Run) -> bool:
     """Tell whether a run that has ended left points for which there was no room."""
-    return os.path.isdir(store.record_path(run_id, PROBE_DIRECTORY))
+    return any(warning.code == POINTS_WAITING for warning in run.warnings)
 
 
 def store_waiting(store: Store, stored: StoredRun) -> StoredRun:
@@ -167,7 +184,7 @@ def store_waiting(store: Store, stored: StoredRun) -> StoredRun:
     Without room, or points that wait, the run is returned as it is.
     """
     run = stored.run
-    if run is None or run.ended is None or not has_waiting_points(store, stored.id):
+    if run is None or run.ended is None or not has_waiting_points(run):
         return stored
     lock = store.lock(stored.id)
     try:
@@ -235,7 +252,7 @@ def _last_sign_of_life(directory: str) -> datetime:
     return datetime.fromtimestamp(max(times), UTC)
 
 
-def _catch_up_metrics(run: Run, directory: str, journals: JournalTail) -> None:
+def _catch_up_metrics(store: Store, run: Run, directory: str, journals: JournalTail) -> None:
     """Store the points that had been reported and not yet stored when the supervisor died.
 
     Every source is read again from its start; what is stored of it already is left out.
@@ -247,10 +264,11 @@ def _catch_up_metrics(run: Run, directory: str, journals: JournalTail) -> None:
     began_ns = 0 if run.started is None else int(run.started.timestamp() * 1e9)
     stored[SOURCE_FILE] = log.counts_by_source(began_ns).get(SOURCE_FILE, 0)
     writer = MetricWriter(record_directory)
-    exclude = names_never_metrics(run)
+    exclude, is_param = names_never_metrics(run), told_so_far(journals)
+    scalars = scalars_of_run(store, run)
     lines = {
-        STDOUT: LineMetrics(exclude),
-        STDERR: LineMetrics(exclude),
+        STDOUT: line_reader(scalars, exclude, is_param),
+        STDERR: line_reader(scalars, exclude, is_param),
     }
     printed: list[Point] = []
     last_ns = 0
@@ -258,6 +276,8 @@ def _catch_up_metrics(run: Run, directory: str, journals: JournalTail) -> None:
         last_ns = piece.time_ns or last_ns
         printed += lines[piece.stream].feed(piece.data, last_ns)
     # Lines without an end may be halves: of `loss: 0.12` nobody knows how it went on.
+    for rest in lines.values():
+        printed += rest.finish(last_ns, was_cut_short=True)
     writer.append(printed[stored[SOURCE_OUTPUT] :], SOURCE_OUTPUT)
     from_file = MetricFileTail(f"{record_directory}/{METRICS_FILE}").poll()
     writer.append(from_file[stored[SOURCE_FILE] :], SOURCE_FILE)
@@ -283,4 +303,12 @@ def _source(store: Store, run: Run) -> SourceTree:
 
 def _outputs(store: Store, run: Run, directory: str, tree: SourceTree) -> tuple[File, ...]:
     paths = sweep_abandoned(directory, text_to_path(run.project.root), tree, store.blobs)
-    return tuple(describe_output(directory, path) for path in paths)
+    outputs = [describe_output(directory, path) for path in paths]
+    given = {file.path: file.digest for file in required_inputs(run)}
+    # A copy of what the operation requires that is as it was is none of the run's outputs.
+    same = [
+        file for file in outputs if file.digest is not None and file.digest == given.get(file.path)
+    ]
+    for file in same:
+        remove_if_there(f"{directory}/{text_to_path(file.path)}")
+    return tuple(file for file in outputs if file not in same)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,39 +11,39 @@ import msgspec
 
 from reenact.actions.context import Context
 from reenact.actions.plan import Plan
-from reenact.actions.project_tree import look_at_tree
+from reenact.actions.project_tree import PlannedTree, changed_files, look_at_tree
+from reenact.actions.resources import Progress, RequirementFailed
+from reenact.actions.run_directory import claim, publish, take_over
+from reenact.actions.run_end import reserve, write_end
+from reenact.actions.run_facts import RunFacts
 from reenact.actions.run_files import (
     look_at_run,
     watch_files,
     with_files,
     with_writers,
-    without_lists,
 )
-from reenact.errors import CannotRun, ReenactError, StoreUnusable
-from reenact.execute.journals import PROBE_DIRECTORY, JournalTail
+from reenact.errors import EXIT_FAILED, CannotRun, ReenactError, StoreUnusable
+from reenact.execute.journals import JournalTail
 from reenact.execute.opened import remove_log
 from reenact.execute.stage import SourcePool, Stage, close_stage, files_below, make_stage
 from reenact.execute.supervise import Child, Command
 from reenact.execute.testimony import (
-    METRICS_FILE,
     POINTS_WAITING,
-    PROCESSES_FILE,
     RESERVE_FILE,
     SHIM,
     describe_output,
     installations,
     processes,
-    python_facts,
     read_hellos,
     usage_of,
+    variables_of,
 )
-from reenact.execute.told import Told, collect, with_roles
-from reenact.model.environment import PythonFacts
+from reenact.execute.told import Told, asked_to_capture, collect, with_roles, with_told
 from reenact.model.identity import Digest, RunId, new_run_id
 from reenact.model.paths import path_to_text, printable
-from reenact.model.record import encode_notes, encode_run, to_json
-from reenact.model.run import Conditions, Notes, Remark, Run, Source, Usage
+from reenact.model.run import Dependency, Exit, Failure, File, OperationKind, Remark, Run, Status
 from reenact.model.secrets import hide
+from reenact.project.overrides import HYDRA
 from reenact.snapshot.tree import ProjectTree
 from reenact.store.blobs import digest_bytes
 from reenact.store.files import (
@@ -53,9 +51,7 @@ from reenact.store.files import (
     read_file,
     remove_if_there,
     store_errors,
-    write_atomically,
 )
-from reenact.store.lock import Lock
 from reenact.store.metric_log import MetricLog, compact_points
 from reenact.store.store import RECORD_DIRECTORY, STOP_MARKER, Store
 
@@ -63,34 +59,39 @@ if TYPE_CHECKING:
     from reenact.execute.census import Census
     from reenact.execute.inputs import Found
     from reenact.execute.recorder import Recorder
-    from reenact.snapshot.state import Watch
-
-
-_SELDOM_S = 0.3
-"""Runs shorter than this are described after their end, longer ones while they run."""
-_AGAIN_S = 2.0
-_SELDOM_LOOKED_S = 30.0
-_MOST_LOOKED_AT = 8
-_RESERVED_BYTES = 1 << 16
 
 
 class Finished(NamedTuple):
-    """A run that has ended. `problem` says what could not be written to its record."""
+    """A run that has ended.
+
+    Attributes:
+        problem: what could not be written to its record.
+        is_deleted: it lies in the trash, because its operation is deleted when it has completed.
+    """
 
     run: Run
     directory: str
     problem: str | None
+    is_deleted: bool = False
 
 
 def start_and_watch(
-    plan: Plan, context: Context, *, on_start: Callable[[Run], None] | None = None
+    plan: Plan,
+    context: Context,
+    *,
+    on_start: Callable[[Run], None] | None = None,
+    tree: PlannedTree | None = None,
+    progress: Progress | None = None,
 ) -> Finished:
-    """Run a plan to its end.
+    """Run a plan to its end. One whose requirements cannot be met ends as failed without a start.
 
     Args:
         plan: what to run.
         context: where.
         on_start: called once the process runs.
+        tree: the project's files as they were looked at before, source being in the store and
+            named by a record; they are looked at now when None.
+        progress: told how far a download is.
 
     Raises:
         CannotRun: the store cannot be written or the program cannot be started; nothing has run,
@@ -100,13 +101,18 @@ def start_and_watch(
     try:
         store.create()
         with store_errors(store.root):
-            execution = _Execution(plan, context)
+            execution = _Execution(plan, context, tree, progress)
     except StoreUnusable as error:
         raise CannotRun(error.message, hint=error.hint) from error
     try:
         with store_errors(store.root):
             execution.prepare()
         execution.start()
+    except RequirementFailed as error:
+        finished = execution.fail(error)
+        if on_start is not None:
+            on_start(finished.run)
+        return finished
     except BaseException as error:
         execution.abandon()
         if isinstance(error, StoreUnusable):
@@ -120,8 +126,16 @@ def start_and_watch(
 class _Execution:
     """One run on its way from a plan to a record."""
 
-    def __init__(self, plan: Plan, context: Context) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        context: Context,
+        found: PlannedTree | None,
+        progress: Progress | None = None,
+    ) -> None:
         self.plan = plan
+        self.progress = progress
+        self.found = found
         self.context = context
         self.store: Store = context.store
         request = plan.request
@@ -144,66 +158,17 @@ class _Execution:
         # Contents of blobs that the record of the end names.
         self._blobs: list[bytes] = []
         self._is_published = False
-        self.watch: Watch | None = None
-        self._described = False
-        self._lacks_tools = False
-        self._describe_at = 0.0
-        self._look_at = 0.0
-        self._libraries: list[str] = []
-        self._variables: dict[str, str] = {}
-        self._lock = self._create()
+        self.facts = RunFacts(
+            self.store, self.directory, plan.user_environment(context.env), self._warn
+        )
+        if self.former is not None:
+            self._lock, self.former = take_over(self.store, self.former)
+        else:
+            self._lock = claim(self.store, self.id)
+        if not self._lock.has_system_lock:
+            self._warn("no-locks", "the store's file system has no locks: two runs may collide")
 
     # --- before ---
-
-    def _create(self) -> Lock:
-        """Make the run directory with a lock and a first record, all at once."""
-        if self.former is not None:
-            return self._take_over(self.former)
-        if os.path.lexists(self.directory):
-            raise CannotRun(f"run {self.id} exists already", hint="leave out `--run-id`")
-        beside = f"{self.directory}.new"
-        lock = Lock(f"{beside}/{RECORD_DIRECTORY}/lock")
-        try:
-            # What a killed supervisor left under this id is taken over.
-            os.makedirs(f"{beside}/{RECORD_DIRECTORY}", exist_ok=True)
-            is_ours = lock.acquire()
-        except FileNotFoundError:
-            is_ours = False  # Somebody else was given the same id and has published it just now.
-        if is_ours and os.path.lexists(self.directory):
-            delete_tree(beside)
-            lock.release()
-            is_ours = False
-        if not is_ours:
-            raise CannotRun(f"run {self.id} exists already", hint="leave out `--run-id`")
-        if not lock.has_system_lock:
-            self._warn("no-locks", "the store's file system has no locks: two runs may collide")
-        lock.path = f"{self.record_directory}/lock"
-        return lock
-
-    def _take_over(self, former: Run) -> Lock:
-        """Take the lock of a run that is restarted, once it has been brought to its end."""
-        from reenact.actions.recover import has_waiting_points, orphans, recover, store_waiting
-
-        store_waiting(self.store, recover(self.store, self.store.read_run(self.id)))
-        lock = self.store.lock(self.id)
-        if not lock.acquire():
-            raise CannotRun(f"run {self.id[:8]} is running", hint="`reenact stop` ends it")
-        now = self.store.read_run(self.id).record
-        problem = None
-        if alive := orphans(now):
-            problem = f"process {alive[0]} of run {self.id[:8]} lives on without its supervisor"
-        elif now.ended is None:
-            problem = f"run {self.id[:8]} was killed just now"
-        elif now.restarts != former.restarts:
-            problem = f"run {self.id[:8]} has been restarted meanwhile"
-        elif has_waiting_points(self.store, self.id):
-            problem = f"points of run {self.id[:8]} wait for room on the disk"
-        if problem is not None:
-            lock.release()
-            raise CannotRun(problem, hint="look at it with `reenact show`, stop it, try again")
-        self.former = now
-        remove_if_there(f"{self.record_directory}/{STOP_MARKER}")
-        return lock
 
     def prepare(self) -> None:
         """Take the snapshot, publish the record, fill the run directory."""
@@ -212,26 +177,67 @@ class _Execution:
         with self.store.writing():
             if request.snapshot:
                 self._take_source()
+                self._refuse_hidden()
+            if plan.definition is not None:
+                self.store.blobs.put(plan.definition)
             if self.former is None:
-                self._publish()
+                publish(self.store, self.run, self.plan.notes)
+                self._is_published = True
             else:
                 self.store.write_run(self.run, sync=False)
         if request.in_place:
+            self._meet_requirements()
             return
         if self.tree is None:
-            self.tree = look_at_tree(plan, self.context, keep=False).tree
+            found = self.found or look_at_tree(plan, self.context, keep=False)
+            self.tree = found.tree
         self._stage()
+        self._meet_requirements()
+
+    def _meet_requirements(self) -> None:
+        """Put what the operation requires into the run directory; without it nothing starts."""
+        plan = self.plan
+        if not plan.requirements:
+            return
+        from reenact.actions.resources.meet import meet
+
+        met = meet(
+            plan.requirements,
+            store=self.store,
+            root=plan.root.path,
+            directory=self.directory,
+            stage=self.stage,
+            tree=self.tree if plan.request.snapshot else None,
+            env=plan.env,
+            is_protected=plan.operation.kind is not OperationKind.COMMAND,
+            progress=self.progress,
+        )
+        self.warnings += [Remark(code="requirement", message=printable(t)) for t in met.remarks]
+        self.run = msgspec.structs.replace(
+            self.run,
+            dependencies=tuple(map(self._without_secrets, met.dependencies)),
+            inputs=met.inputs,
+        )
+        with self.store.writing():
+            for content in met.blobs:
+                self.store.blobs.put(content)
+            self.store.write_run(self.run, sync=False)
+
+    def _without_secrets(self, dependency: Dependency) -> Dependency:
+        uri, why = hide([dependency.uri, dependency.why or ""], self.plan.secrets)
+        return msgspec.structs.replace(dependency, uri=uri, why=why or None)
+
+    def _refuse_hidden(self) -> None:
+        """Refuse, before anything is to be seen of the run, what would hide the project's source."""
+        if self.plan.requirements and self.tree is not None and not self.plan.request.in_place:
+            from reenact.actions.resources.meet import refuse_hidden
+
+            refuse_hidden(self.plan.requirements, self.tree, self.plan.root.path)
 
     def _take_source(self) -> None:
-        found = look_at_tree(self.plan, self.context, keep=True)
+        found = self.found or look_at_tree(self.plan, self.context, keep=True)
         self.tree = found.tree
-        source = Source(
-            tree=found.tree.tree,
-            files=len(found.tree.sources),
-            size_bytes=found.tree.source_bytes,
-            vcs=found.vcs,
-        )
-        self.run = msgspec.structs.replace(self.run, source=source)
+        self.run = msgspec.structs.replace(self.run, source=found.source)
         if found.vcs_problem is not None:
             self._warn("git", f"git was not asked about the source: {found.vcs_problem}")
         if found.tree.too_large:
@@ -242,24 +248,15 @@ class _Execution:
                 f"not kept as source, over 1 MiB: {names}" + (f" and {more} more" * (more > 0)),
             )
 
-    def _publish(self) -> None:
-        """Make the run visible: its directory appears with its record in it."""
-        beside = f"{self.directory}.new"
-        path = f"{beside}/{RECORD_DIRECTORY}"
-        write_atomically(f"{path}/run.json", encode_run(self.run), sync=False)
-        if self.plan.notes != Notes():
-            write_atomically(f"{path}/notes.json", encode_notes(self.plan.notes), sync=False)
-        os.rename(beside, self.directory)
-        self._is_published = True
-
     def _stage(self) -> None:
         assert self.tree is not None
         plan = self.plan
         if plan.request.snapshot:
             self.pool = SourcePool(f"{self.store.root}/stage", self.store.blobs, plan.root.path)
-        by_path = {file.path: file for file in self.tree.sources if file.path in plan.changes}
+        wanted = plan.to_rewrite
+        by_path = {file.path: file for file in self.tree.sources if file.path in wanted}
         contents = {}
-        for path in plan.changes:
+        for path in wanted:
             file = by_path.get(path)
             if self.pool is not None and file is not None:
                 contents[path] = self.pool.content(file)
@@ -267,13 +264,17 @@ class _Execution:
                 contents[path] = read_file(f"{plan.root.path}/{path}")
         rewritten = plan.rewritten(contents)
         self.stage = make_stage(self.directory, plan.root.path, self.tree, self.pool, rewritten)
+        for path in plan.prepared.config_copies if plan.prepared is not None else ():
+            if rewritten.get(path) != contents.get(path):
+                # What the run was configured with stays, as if the run had made it.
+                self.stage.copies.pop(path, None)
         if self.stage.problems:
             count = len(self.stage.problems)
             self._warn("no-links", f"the store's file system has no links: {count} files copied")
 
     def start(self) -> None:
         """Start the process."""
-        self._reserve()
+        reserve(self.store, self.run)
         plan = self.plan
         request = plan.request
         cwd = self._working_directory()
@@ -302,9 +303,7 @@ class _Execution:
         self.recorder = self._open_recorder(self.child.started_ns)
         self.recorder.watch_process(self.child.pid)
         self.census = self._open_census(self.child.pid)
-        self.watch = self._open_watch()
-        self._describe_at = time.monotonic() + _SELDOM_S
-        self._look_at = time.monotonic() + _AGAIN_S
+        self.facts.begin(self.child.pid)
 
     def _open_census(self, pid: int) -> Census:
         from reenact.execute.census import Census
@@ -315,23 +314,18 @@ class _Execution:
         # Imported while the process starts: together they take as long as Python does.
         import reenact.execute.inputs  # for the end
         import reenact.store.index  # noqa: F401  # for the end
+        from reenact.execute.params_told import told_so_far
         from reenact.execute.recorder import Recorder, names_never_metrics
         from reenact.interop.tensorboard import EventDirectoryTail
 
+        prepared = self.plan.prepared
         return Recorder(
             self.record_directory,
             exclude=names_never_metrics(self.run),
             sources=[self.journals, EventDirectoryTail(self._base(), since_ns=started_ns)],
+            is_param=told_so_far(self.journals),
+            scalars=None if prepared is None else prepared.scalars,
         )
-
-    def _open_watch(self) -> Watch | None:
-        from reenact.snapshot.state import Watch
-
-        try:
-            return Watch(self._user_environment().get("CUDA_VISIBLE_DEVICES"))
-        except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
-            self._warn("conditions", f"the state of the machine was not recorded: {error}")
-            return None
 
     def _base(self) -> str:
         return self.plan.root.path if self.plan.request.in_place else self.directory
@@ -349,26 +343,57 @@ class _Execution:
 
     def _environment(self, cwd: str) -> dict[str, str]:
         env = dict(self.plan.env)
-        env["PYTHONPATH"] = SHIM + (os.pathsep + env["PYTHONPATH"] if env.get("PYTHONPATH") else "")
+        if (prepared := self.plan.prepared) is not None:
+            told = prepared.run_variables(
+                run_id=self.id,
+                directory=self.directory,
+                base=self._base(),
+                project=self.plan.root.path,
+                called_from=self.context.directory,
+                python_path=env.get("PYTHONPATH"),
+            )
+            env.update(told)
+        env.update(variables_of(self.store, self.id, env))
         env["PWD"] = cwd
-        env["REENACT_RUN_ID"] = self.id
-        env["REENACT_RUN_DIR"] = self.directory
-        env["REENACT_HOME"] = self.store.root
-        env["REENACT_RECORD_DIR"] = self.record_directory
-        env["REENACT_METRICS"] = f"{self.record_directory}/{METRICS_FILE}"
         env["REENACT_PROJECT"] = self.plan.root.path
         if self.plan.request.save_models:
             env["REENACT_SAVE_MODELS"] = "1"
         watch = watch_files(self.store, self.record_directory, self.plan.request.trace_files, env)
         env.update(watch.variables)
         self.run = msgspec.structs.replace(
-            self.run, coverage=watch.coverage, coverage_gap=watch.gap
+            self.run,
+            coverage=watch.coverage,
+            coverage_gap=watch.gap,
+            autolog=asked_to_capture(env),
         )
         if self.plan.request.in_place:
             env.pop("REENACT_STAGE", None)
         else:
             env["REENACT_STAGE"] = self.directory
         return env
+
+    def fail(self, error: RequirementFailed) -> Finished:
+        """End a run that never started, because something that it requires is not to be had."""
+        outputs: list[str] = []
+        if self.stage is not None and self.tree is not None:
+            outputs = close_stage(self.stage, self.tree, self.pool).outputs
+        if self.former is None:
+            # Of what was made for it nothing is left that could be taken for a result.
+            for name in os.listdir(self.directory):
+                if name != RECORD_DIRECTORY:
+                    delete_tree(f"{self.directory}/{name}")
+            outputs = []
+        text = f"{error.message}; {error.hint}" if error.hint else error.message
+        message = printable(hide([text], self.plan.secrets)[0])
+        self.run = msgspec.structs.replace(
+            self.run,
+            ended=_now(),
+            exit=Exit(code=EXIT_FAILED),
+            failure=Failure(type="requirement", message=message),
+            outputs=tuple(describe_output(self.directory, path) for path in outputs),
+            warnings=tuple(self.warnings),
+        )
+        return self._write_end(f"{self.record_directory}/{STOP_MARKER}")
 
     def abandon(self) -> None:
         """Undo what was prepared for a process that never started, or that we failed to watch."""
@@ -408,15 +433,7 @@ class _Execution:
         self.recorder.tick(now_s)
         if self.census is not None:
             self.census.tick(now_s)
-        if not self._described and now_s >= self._describe_at:
-            # No interpreter may have said anything yet: it is slow, or started later by another.
-            self._describe_at = now_s + _AGAIN_S
-            facts = python_facts(read_hellos(self.record_directory))
-            if facts is not None:
-                self._describe(facts)
-        if now_s >= self._look_at:
-            self._look_at = now_s + _SELDOM_LOOKED_S
-            self._look_for_libraries()
+        self.run = self.facts.tick(self.run, now_s)
 
     def finish(self) -> Finished:
         """Watch until the end, then write the final record."""
@@ -426,10 +443,8 @@ class _Execution:
         ended = self.child.watch(self, stop_asked=lambda: os.path.exists(marker))
         self.recorder.finish(was_cut_short=ended.signal is not None)
         usage = usage_of(self.recorder.usage, self.child.used, self.child.memory_before)
-        conditions = self._conditions(usage)
         hellos = read_hellos(self.record_directory)
-        if not self._described or self._lacks_tools:
-            self._describe(python_facts(hellos), is_over=True)
+        self.run = self.facts.finish(self.run, usage, hellos)
         told = collect(self.journals.events, self.directory, self.plan.secrets)
         metrics, metric_sources = self._summaries()
         if ended.requested is not None:
@@ -438,21 +453,18 @@ class _Execution:
             others = ", ".join(found[1:])
             self._warn("installations", f"packages are those of {found[0]}; also ran: {others}")
         self.run = msgspec.structs.replace(
-            self.run,
+            with_told(self.run, told),
             ended=_time(self.child.ended_ns),
             exit=ended,
             usage=usage,
-            conditions=conditions,
             metrics=metrics,
             metric_sources=metric_sources,
             processes=processes(hellos, self.plan.secrets),
-            params=told.params,
-            models=told.models,
-            datasets=told.datasets,
-            captures=told.captures,
             failure=told.failure,
         )
-        self._describe_runtime(told)
+        if (runtime := self.facts.runtime(self.run, told.runtime)) is not None:
+            self._blobs.append(runtime)
+            self.run = msgspec.structs.replace(self.run, runtime=digest_bytes(runtime))
         files = self._look_at_files(hellos)
         self._close_directory(told, files)
         self.warnings += [*self.recorder.warnings, *told.remarks, *files.remarks]
@@ -463,6 +475,10 @@ class _Execution:
             message = f"{self.journals.lost} points that the script reported found no room"
             self._warn("metrics-lost", message)
         self.run = msgspec.structs.replace(self.run, warnings=tuple(self.warnings))
+        if self.run.operation.flags_kind == HYDRA:
+            from reenact.actions.composed_flags import with_composed_flags
+
+            self.run = with_composed_flags(self.run, self.directory, self.plan.secrets)
         return self._write_end(marker)
 
     def _look_at_files(self, hellos: list[dict[str, Any]]) -> Found:
@@ -475,6 +491,8 @@ class _Execution:
             sources = dict.fromkeys(
                 (path for path in self.plan.changes if path.endswith(".py")), (Digest(""), 0)
             )
+        if self.plan.prepared is not None:
+            sources.update(dict.fromkeys(self.plan.prepared.config_copies, (Digest(""), 0)))
         found = look_at_run(
             self.store,
             self.run,
@@ -497,9 +515,10 @@ class _Execution:
             self._warn("survivors", f"processes in sessions of their own were not stopped: {pids}")
 
     def _write_end(self, marker: str) -> Finished:
+        waits = self.recorder is not None and self.recorder.waiting > 0
         problem = None
         try:
-            self._write_end_of_record()
+            self.run = write_end(self.store, self.run, self._blobs, keeps_journals=waits)
             compact_points(self.record_directory)
         except OSError as error:
             problem = f"the end of run {self.id[:8]} could not be recorded: {error.strerror}"
@@ -512,58 +531,28 @@ class _Execution:
                 index.update(self.id)
         except ReenactError:
             pass  # The index is a cache: the next command that reads it sees this run.
-        if problem is None and self.recorder is not None and self.recorder.waiting:
+        if problem is None and waits:
             from reenact.actions.recover import store_waiting
 
             # What was only needed while it ran may have made room.
             self.run = store_waiting(self.store, self.store.read_run(self.id)).record
-        return Finished(self.run, self.directory, problem)
+        return Finished(self.run, self.directory, problem, self._delete_if_asked(problem))
 
-    def _reserve(self) -> None:
-        """Keep room for the record of the end, for the case that the disk is full by then."""
+    def _delete_if_asked(self, problem: str | None) -> bool:
+        """Move a run to the trash whose operation says so, once it has completed."""
+        prepared = self.plan.prepared
+        if prepared is None or not prepared.definition.delete_on_success or problem is not None:
+            return False
+        if self.run.status(is_locked=False) is not Status.COMPLETED:
+            return False
+        from reenact.actions.trash import remove_runs
+
         try:
-            path = f"{self.record_directory}/{RESERVE_FILE}"
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                os.posix_fallocate(descriptor, 0, _RESERVED_BYTES)
-            finally:
-                os.close(descriptor)
-        except (OSError, AttributeError):
-            pass  # Then the record of the end has to find room for itself.
-
-    def _write_end_of_record(self) -> None:
-        remove_if_there(f"{self.record_directory}/{RESERVE_FILE}")
-        try:
-            self._write_with_blobs()
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            # On a full disk, what the record has taken in makes room for it.
-            self._remove_testimony()
-            try:
-                self._write_with_blobs()
-            except OSError as again:
-                # Nothing names a blob that is not there.
-                run = without_lists(self.run, str(again.strerror))
-                self.run = msgspec.structs.replace(run, runtime=None)
-                self.store.write_run(self.run)
-        self._remove_testimony()
-
-    def _write_with_blobs(self) -> None:
-        if not self._blobs:
-            self.store.write_run(self.run)
-            return
-        with self.store.writing():
-            for content in self._blobs:
-                self.store.blobs.put(content)
-            self.store.write_run(self.run)
-
-    def _remove_testimony(self) -> None:
-        remove_log(self.record_directory)
-        for name in (METRICS_FILE, PROCESSES_FILE):
-            remove_if_there(f"{self.record_directory}/{name}")
-        if self.recorder is None or not self.recorder.waiting:
-            delete_tree(f"{self.record_directory}/{PROBE_DIRECTORY}")
+            remove_runs(self.context, [self.id])
+        except ReenactError:
+            # It stays: a run too many is no loss.
+            return False
+        return True
 
     def _summaries(self) -> tuple[dict[str, Any], dict[str, dict[str, int]]]:
         assert self.recorder is not None
@@ -576,116 +565,36 @@ class _Execution:
         return found.summaries(), found.sources()
 
     def _close_directory(self, told: Told, found: Found) -> None:
-        if self.stage is None:
-            self._find_outputs_in_place(told, found)
-            return
+        """List what the run left behind; take its scaffolding away."""
+        outputs = self._outputs_in_place() if self.stage is None else self._outputs_of_stage()
+        every = with_writers(outputs, self.directory, found)
+        self.run = msgspec.structs.replace(self.run, outputs=with_roles(every, told.roles))
+
+    def _outputs_of_stage(self) -> list[File]:
+        assert self.stage is not None
         assert self.tree is not None
         left = close_stage(self.stage, self.tree, self.pool)
-        outputs = [describe_output(self.directory, path) for path in left.outputs]
         if left.written_through:
             names = ", ".join(map(path_to_text, left.written_through[:3]))
             self._warn(
                 "written-through",
                 f"project files changed while the run was linked to them: {names}",
             )
-        every = with_writers(outputs, self.directory, found)
-        named = with_roles(every, told.roles)
-        self.run = msgspec.structs.replace(self.run, outputs=named)
+        return [describe_output(self.directory, path) for path in left.outputs]
 
-    def _find_outputs_in_place(self, told: Told, found: Found) -> None:
-        """List what appeared or changed in the project, and what lies in the run directory."""
+    def _outputs_in_place(self) -> list[File]:
+        """Return what appeared or changed in the project, and what lies in the run directory."""
         outputs = [describe_output(self.directory, path) for path in files_below(self.directory)]
-        inputs = self.run.inputs
         if self.tree is not None:
             root = self.plan.root.path
-            before = {f.path: (f.size, f.mtime_ns) for f in self.tree.sources}
-            before.update({path: (size, mtime_ns) for path, size, mtime_ns in self.tree.links})
             now = look_at_tree(self.plan, self.context, keep=False).tree
-            after = {f.path: (f.size, f.mtime_ns) for f in now.sources}
-            after.update({path: (size, mtime_ns) for path, size, mtime_ns in now.links})
-            changed = sorted(path for path, stamp in after.items() if before.get(path) != stamp)
+            changed, added = changed_files(self.tree, now)
             outputs += [describe_output(root, path, absolute=True) for path in changed]
             # What the run has made itself and read again is no input.
-            made = {path_to_text(path) for path in changed if path not in before}
-            inputs = tuple(file for file in inputs if file.path not in made)
-        every = with_writers(outputs, self.directory, found)
-        named = with_roles(every, told.roles)
-        self.run = msgspec.structs.replace(self.run, outputs=named, inputs=inputs)
-
-    # --- facts ---
-
-    def _describe(self, facts: PythonFacts | None, *, is_over: bool = False) -> None:
-        """Describe interpreter, packages and machine: a blob each, shared by all runs.
-
-        Args:
-            facts: what the interpreter said of itself.
-            is_over: the process has ended. Before that no compiler is asked for its version: it
-                would take time from the run.
-        """
-        self._described = True
-        from reenact.snapshot.environment import capture_environment
-        from reenact.snapshot.machine import capture_machine
-        from reenact.snapshot.tools import find_tools
-
-        cache = self.store.cache_directory
-        env = self._user_environment()
-        try:
-            tools = find_tools(env, cache=cache, may_ask=is_over)
-            self._lacks_tools = tools is None
-            environment = capture_environment(facts, env, cache=cache, tools=tools)
-            self._variables = environment.variables
-            machine = capture_machine(cache=cache)
-            with self.store.writing():
-                self.run = msgspec.structs.replace(
-                    self.run,
-                    environment=self.store.blobs.put(to_json(environment)),
-                    machine=self.store.blobs.put(to_json(machine)),
-                )
-                self.store.write_run(self.run, sync=False)
-        except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
-            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            self._warn("environment", f"the environment was not recorded: {reason}")
-
-    def _look_for_libraries(self) -> None:
-        """See what the process has loaded, in case that it will not live to tell."""
-        assert self.child is not None
-        from reenact.snapshot.libraries import loaded_by
-
-        hellos = read_hellos(self.record_directory)
-        pids = [hello["pid"] for hello in hellos if hello.get("kind") == "start"]
-        for pid in {self.child.pid, *pids[:_MOST_LOOKED_AT]}:
-            self._libraries = max(self._libraries, loaded_by(pid), key=len)
-
-    def _describe_runtime(self, told: Told) -> None:
-        """Describe what the main process had loaded in the end."""
-        from reenact.snapshot.libraries import describe_runtime
-
-        try:
-            seen, variables = self._libraries, self._variables
-            runtime = describe_runtime(told.runtime, seen, variables, self.directory)
-            if runtime is not None:
-                content = to_json(runtime)
-                self._blobs.append(content)
-                self.run = msgspec.structs.replace(self.run, runtime=digest_bytes(content))
-        except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
-            self._warn("environment", f"what was loaded was not recorded: {error}")
-
-    def _conditions(self, usage: Usage) -> Conditions | None:
-        if self.watch is None:
-            return None
-        used_s = (usage.cpu_user_s or 0.0) + (usage.cpu_system_s or 0.0)
-        try:
-            return self.watch.finish(used_s)
-        except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
-            self._warn("conditions", f"the state of the machine was not recorded: {error}")
-            return None
-
-    def _user_environment(self) -> dict[str, str]:
-        request = self.plan.request
-        env = {**self.context.env, **request.variables}
-        if request.gpus is not None:
-            env["CUDA_VISIBLE_DEVICES"] = request.gpus
-        return env
+            made = set(map(path_to_text, added))
+            inputs = tuple(file for file in self.run.inputs if file.path not in made)
+            self.run = msgspec.structs.replace(self.run, inputs=inputs)
+        return outputs
 
     def _warn(self, code: str, message: str) -> None:
         self.warnings.append(Remark(code=code, message=printable(message)))

@@ -130,6 +130,7 @@ def _look(
         sources=sources,
         began_ns=int(began.timestamp() * 1e6) * 1000,
         elsewhere=whereabouts(env, hellos, project),
+        required=_places(run),
     )
     with Digests(f"{store.cache_directory}/{_DIGESTS}") as digests:
         log = read_log(f"{directory}/{RECORD_DIRECTORY}")
@@ -150,12 +151,59 @@ def with_files(run: Run, found: Found, met: tuple[Process, ...] = ()) -> Run:
     own = run.process_group if run.operation.kind is OperationKind.NOTEBOOK else None
     return msgspec.structs.replace(
         run,
-        inputs=found.inputs,
+        inputs=_with_required(run, found.inputs),
         contacted=found.contacted,
         coverage=found.coverage,
         other_reads=found.other_reads,
         unreached=join_unreached(met, found.unreached, without=own),
     )
+
+
+def required_inputs(run: Run) -> list[File]:
+    """Return the inputs that a run was given because its operation requires them."""
+    given = {path for one in run.dependencies for path in one.paths}
+    return [file for file in run.inputs if file.path in given] if given else []
+
+
+def _places(run: Run) -> dict[str, str]:
+    """Return where that is which a run was given; empty for what was made in its own directory."""
+    made = {path for one in run.dependencies if one.is_rewritten for path in one.paths}
+    return {
+        text_to_path(file.path): "" if file.path in made else text_to_path(file.resolved or "")
+        for file in required_inputs(run)
+        if file.path in made or file.resolved is not None
+    }
+
+
+def _with_required(run: Run, found: Iterable[File]) -> tuple[File, ...]:
+    """Join what was seen to be read with what was required: that is an input, read or not."""
+    required = {file.path: file for file in required_inputs(run)}
+    if not required:
+        return tuple(found)
+    others = []
+    for file in found:
+        covering = _covering(required, file.path)
+        if covering is None:
+            others.append(file)
+            continue
+        is_same = covering.path == file.path and covering.files is None
+        is_other = is_same and file.digest not in (None, covering.digest)
+        required[covering.path] = msgspec.structs.replace(
+            covering,
+            process=file.process if covering.process is None else covering.process,
+            said=file.said if is_same else covering.said,
+            is_changed=covering.is_changed or file.is_changed or is_other,
+        )
+    return tuple(sorted((*others, *required.values()), key=lambda file: file.path))
+
+
+def _covering(required: Mapping[str, File], path: str) -> File | None:
+    at = path
+    while at:
+        if at in required:
+            return required[at]
+        at = at.rpartition("/")[0]
+    return None
 
 
 def with_writers(outputs: Iterable[File], directory: str, found: Found) -> tuple[File, ...]:

@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterable
 
 from reenact.actions.context import Context
+from reenact.actions.find import parts_of
 from reenact.actions.recover import orphans
 from reenact.errors import ReenactError
 from reenact.model.identity import RunId
-from reenact.model.run import Run, Status
+from reenact.model.run import Exit, Run, Status
 from reenact.store.files import store_errors, write_atomically
 from reenact.store.lock import holder_here
 from reenact.store.store import STOP_MARKER, StoredRun
@@ -26,7 +27,8 @@ def stop_runs(
 ) -> list[StoredRun]:
     """Ask runs to end: SIGINT first, SIGTERM after five seconds, SIGKILL after five more.
 
-    A process that lives on although its supervisor was killed is ended as well.
+    A process that lives on although its supervisor was killed is ended as well, as are the trials
+    of a batch that was killed. A staged run ends before it begins.
 
     Args:
         context: where the runs are.
@@ -38,9 +40,14 @@ def stop_runs(
     """
     store = context.store
     asked = []
-    for run_id in runs:
+    for run_id in _with_lost_parts(context, runs):
         stored = _once_begun(context, run_id)
         run = stored.run
+        if stored.status is Status.STAGED and run is not None:
+            from reenact.actions.queue import cancel
+
+            why = "it was stopped before it began"
+            cancel(store, run, why, Exit(signal=signal.SIGTERM, requested="stop"))
         if stored.status is Status.RUNNING and run is not None and run.supervisor_pid is not None:
             pid = holder_here(store.record_path(run_id, "lock"))
             if pid is None:
@@ -65,6 +72,19 @@ def stop_runs(
                     break
                 time.sleep(_POLL_S)
     return [store.read_run(run_id) for run_id in asked]
+
+
+def _with_lost_parts(context: Context, runs: Iterable[RunId]) -> list[RunId]:
+    """Return runs, and the trials of those that were killed and can stop nobody any more."""
+    found: dict[RunId, None] = {}
+    for run_id in runs:
+        found[run_id] = None
+        stored = context.store.read_run(run_id)
+        is_parent = stored.run is not None and stored.run.is_parent
+        if is_parent and stored.status is Status.KILLED:
+            parts = [part.id for part in parts_of(context, run_id)]
+            found.update(dict.fromkeys(_with_lost_parts(context, parts)))
+    return list(found)
 
 
 def _once_begun(context: Context, run_id: RunId) -> StoredRun:

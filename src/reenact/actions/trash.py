@@ -26,6 +26,10 @@ def remove_runs(context: Context, runs: Iterable[RunId]) -> list[RunId]:
         os.makedirs(store.trash_directory, exist_ok=True)
         for run_id in runs:
             stored = store.read_run(run_id)
+            if stored.status is Status.STAGED and not _is_ours(context, run_id):
+                raise ReenactError(
+                    f"run {run_id[:8]} starts just now", hint=f"`reenact stop {run_id[:8]}` ends it"
+                )
             is_alive = stored.status is Status.KILLED and stored.run and orphans(stored.run)
             if is_alive or stored.status in (Status.RUNNING, Status.PENDING):
                 raise ReenactError(
@@ -35,6 +39,15 @@ def remove_runs(context: Context, runs: Iterable[RunId]) -> list[RunId]:
                 _move(run_id, store.directory(run_id), store.directory(run_id, deleted=True))
             moved.append(run_id)
     return moved
+
+
+def _is_ours(context: Context, run_id: RunId) -> bool:
+    """Tell whether nobody begins with a staged run at this moment."""
+    lock = context.store.lock(run_id)
+    try:
+        return lock.acquire() and context.store.read_run(run_id).record.is_staged
+    finally:
+        lock.release(remove=True)
 
 
 def restore_runs(context: Context, runs: Iterable[RunId]) -> list[RunId]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from reenact.actions.context import Context
-from reenact.actions.recover import recover, store_waiting, tidy
+from reenact.actions.recover import settle
 from reenact.errors import NotFound, ReenactError
 from reenact.execute.testimony import POINTS_WAITING
 from reenact.model.identity import Digest, RunId
@@ -102,8 +102,7 @@ def check_store(
                 continue  # It was moved or deleted just now.
             runs += 1
             if repair and not deleted:
-                tidy(store, stored)
-                stored = store_waiting(store, recover(store, stored))
+                stored = settle(store, stored)
             check.run(stored)
             if not deleted and stored.status is Status.KILLED and stored.record.ended is None:
                 unfinished.append(run_id)
@@ -169,12 +168,14 @@ def _needed(store: Store) -> set[Digest]:
                     hint=f"mend its run.json, or `reenact rm {run_id[:8]}` and `reenact purge`",
                 )
             run = stored.run
-            needed.update(d for d in (run.environment, run.machine, run.runtime) if d is not None)
+            needed.update(d for d in _blobs_of(run) if d is not None)
             needed.update(run.data_sets)
-            if run.source is not None and run.source.tree not in needed:
-                needed.add(run.source.tree)
+            for source in run.sources:
+                if source.tree in needed:
+                    continue
+                needed.add(source.tree)
                 try:
-                    tree = read_tree(store.blobs, run.source.tree)
+                    tree = read_tree(store.blobs, source.tree)
                 except ReenactError:
                     continue
                 needed.update(digest for _, _, _, digest in tree.files)
@@ -206,11 +207,11 @@ class _Check:
             return
         if stored.damage is not None:
             self._problems.append(Problem("notes", stored.id, stored.damage))
-        for digest in (run.environment, run.machine, run.runtime, *run.data_sets):
+        for digest in (*_blobs_of(run), *run.data_sets):
             if digest is not None:
                 self._blob(digest, None, [stored.id])
-        if run.source is not None:
-            self._trees.setdefault(run.source.tree, []).append(stored.id)
+        for source in run.sources:
+            self._trees.setdefault(source.tree, []).append(stored.id)
         if any(remark.code == POINTS_WAITING for remark in run.warnings):
             self._problems.append(Problem("points-waiting", stored.id, "points wait for room"))
         if run.ended is not None:
@@ -270,6 +271,12 @@ class _Check:
             return True
         self.bad[digest] = _Bad(kind, reason, dict.fromkeys(needed_by))
         return False
+
+
+def _blobs_of(run: Run) -> tuple[Digest | None, ...]:
+    steps = () if run.pipeline is None else run.pipeline.every_step
+    definitions = (step.operation.definition for step in steps)
+    return (run.environment, run.machine, run.runtime, run.operation.definition, *definitions)
 
 
 def _names_of(runs: Iterable[RunId]) -> str:

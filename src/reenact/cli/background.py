@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 from reenact.actions.context import Context
@@ -16,10 +17,29 @@ from reenact.model.run import Run
 
 def run_in_background(plan: Plan, context: Context, *, as_json: bool) -> int:
     """Start a plan in a detached process; return once the run has started or failed to."""
+
+    def supervise(started: Callable[[Run], None]) -> int:
+        finished = start_and_watch(plan, context, on_start=started)
+        return finished.run.exit.shell_status if finished.run.exit is not None else 0
+
+    return detach(supervise, as_json=as_json)
+
+
+def detach(
+    supervise: Callable[[Callable[[Run], None]], int], *, as_json: bool, follow: str = "log -F"
+) -> int:
+    """Call something in a detached process; return once it says that its run has started.
+
+    Args:
+        supervise: called with what to call once the run has started; returns the exit status.
+        as_json: say how it went as JSON.
+        follow: the command that shows what it does.
+    """
     read, write = os.pipe()
+    sys.stdout.flush()
     if os.fork() == 0:
         os.close(read)
-        _supervise(plan, context, [write])
+        _supervise(supervise, [write])
     os.close(write)
     with os.fdopen(read, "rb") as answer:
         text = answer.read().decode(errors="replace")
@@ -30,7 +50,7 @@ def run_in_background(plan: Plan, context: Context, *, as_json: bool) -> int:
     if as_json:
         print_json({"ok": True, "run": rest})
     else:
-        say(f"run {rest[:8]} runs in the background; `reenact log -F {rest[:8]}` follows it")
+        say(f"run {rest[:8]} runs in the background; `reenact {follow} {rest[:8]}` follows it")
         print(rest)
     return 0
 
@@ -42,21 +62,15 @@ class _Failed(ReenactError):
     exit_status = EXIT_CANNOT_RUN
 
 
-def _supervise(plan: Plan, context: Context, answer: list[int]) -> None:
+def _supervise(supervise: Callable[[Callable[[Run], None]], int], answer: list[int]) -> None:
     """Be the supervisor; never returns."""
     status = EXIT_CANNOT_RUN
     try:
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
-        sys.stdout.flush()
         for descriptor in (0, 1, 2):
             os.dup2(null, descriptor)
-
-        def started(run: Run) -> None:
-            _answer(answer, f"started {run.id}")
-
-        finished = start_and_watch(plan, context, on_start=started)
-        status = finished.run.exit.shell_status if finished.run.exit is not None else 0
+        status = supervise(lambda run: _answer(answer, f"started {run.id}"))
     except ReenactError as error:
         _answer(answer, f"failed {visible(error.message)}\n{error.hint or ''}")
     finally:

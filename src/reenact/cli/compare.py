@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import click
+import msgspec
 
 from reenact.actions.compare import (
     DEFAULT_LIMIT,
@@ -18,30 +20,52 @@ from reenact.actions.compare import (
     Grouping,
     Layout,
     Selection,
-    Statistic,
+    compare_front,
     compare_runs,
     group_runs,
 )
 from reenact.actions.context import Context
+from reenact.actions.pareto import Front
 from reenact.cli.options import all_projects, as_json, filter_text
 from reenact.cli.output import one_line, print_json, say, show_time, show_value, style
 from reenact.errors import ReenactError, UsageError
 from reenact.model.metrics import json_number
 from reenact.model.record import flag_to_json, to_json
 from reenact.model.run import Status
+from reenact.model.statistic import Statistic
 from reenact.store.columns import Column, ColumnValue, IndexedRun, Kind
 
 _ID_SHOWN = 8
 _MOST_DIGITS = 12
+_ROWS_DRAWN = 14
+_OBJECTIVES = re.compile(r"-[^-].+")
+
+
+class CompareCommand(click.Command):
+    """Lets objectives begin with a dash: `--pareto -latency,acc`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put a blank in front of them, so that they are no options."""
+        words: list[str] = []
+        for word in args:
+            name, equals, value = word.partition("=")
+            if name == "--pareto" and equals:
+                words += [name, f" {value}"]
+            elif words[-1:] == ["--pareto"] and _OBJECTIVES.fullmatch(word):
+                words.append(f" {word}")
+            else:
+                words.append(word)
+        return super().parse_args(ctx, words)
 
 
 @click.command(
     "compare",
+    cls=CompareCommand,
     epilog="""\b
 Examples:
   reenact compare
   reenact compare -c "=lr, min loss, acc as accuracy" -s -acc --only-differences
-  reenact compare -f "op = train" --group lr --csv table.csv
+  reenact compare @latest --pareto acc,-latency --svg front.svg
 """,
 )
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
@@ -59,6 +83,15 @@ Examples:
 @click.option("-g", "--group", metavar="FLAGS", help="Mean ± sd for each value of these flags.")
 @click.option("--min", "minimize", multiple=True, metavar="COLUMN", help="Least is best.")
 @click.option("--max", "maximize", multiple=True, metavar="COLUMN", help="Greatest is best.")
+@click.option(
+    "--pareto",
+    metavar="[COLUMNS]",
+    is_flag=False,
+    flag_value="",
+    help="Mark what nothing beats, e.g. in `acc,-latency`.",
+)
+@click.option("--front-only", is_flag=True, help="With --pareto: only what nothing beats.")
+@click.option("--svg", "svg_path", metavar="FILE", help="With --pareto: draw it, `-` for stdout.")
 @click.option(
     "--csv",
     "csv_path",
@@ -91,12 +124,62 @@ def compare_command(home: str | None, /, **options: Any) -> None:
         only_differences=options["only_differences"],
     )
     context = Context(store=home)
+    if options["pareto"] is not None:
+        _compare_front(context, selection, layout, options, csv_path)
+        return
+    for name, option in (("front_only", "--front-only"), ("svg_path", "--svg")):
+        if options[name]:
+            raise UsageError(f"`{option}` needs `--pareto`")
     if options["group"] is not None:
         grouping = group_runs(context, selection, layout, options["group"])
         _show_grouping(grouping, csv_path, as_json=options["as_json"])
     else:
         comparison = compare_runs(context, selection, layout)
         _show_comparison(comparison, csv_path, as_json=options["as_json"])
+
+
+def _compare_front(
+    context: Context,
+    selection: Selection,
+    layout: Layout,
+    options: dict[str, Any],
+    csv_path: str | None,
+) -> None:
+    from reenact.cli.scatter import can_draw, draw_svg, left_out
+
+    if options["group"] is not None:
+        raise UsageError("say either `--group` or `--pareto`")
+    wanted: str = options["pareto"].strip()
+    if wanted.startswith("@"):
+        # `--pareto @latest`: no column is called so, a run is.
+        selection = msgspec.structs.replace(selection, texts=(wanted, *selection.texts))
+        wanted = ""
+    comparison, front = compare_front(
+        context, selection, layout, wanted, front_only=options["front_only"]
+    )
+    svg: str | None = options["svg_path"]
+    if svg is not None:
+        if not can_draw(front):
+            raise UsageError(
+                "there is nothing to draw",
+                hint="it takes two objectives, and a completed run that has both",
+            )
+        _write(draw_svg(front).encode(), svg)
+    if svg != "-":
+        _show_comparison(comparison, csv_path, as_json=options["as_json"], front=front)
+    if svg is not None and (missing := left_out(front)):
+        say(f"not drawn, because a number is infinite: {missing}")
+    if svg is not None and len(front.objectives) > 2:
+        say("the picture has the first two objectives only")
+
+
+def _draw_front(front: Front) -> None:
+    import shutil
+
+    from reenact.cli.scatter import draw_text
+
+    for line in draw_text(front, shutil.get_terminal_size().columns, _ROWS_DRAWN):
+        print(one_line(line) if line.startswith("across") else line)
 
 
 def _split_csv(runs: tuple[str, ...], word: str | None) -> tuple[tuple[str, ...], str | None]:
@@ -116,9 +199,12 @@ def _talk(remarks: Sequence[str], *, is_complete: bool, what: str) -> None:
 # --- runs ---
 
 
-def _show_comparison(comparison: Comparison, csv_path: str | None, *, as_json: bool) -> None:
+def _show_comparison(
+    comparison: Comparison, csv_path: str | None, *, as_json: bool, front: Front | None = None
+) -> None:
     if as_json:
-        print_json(_comparison_to_json(comparison))
+        pareto = {} if front is None else {"pareto": _front_to_json(front)}
+        print_json({**_comparison_to_json(comparison), **pareto})
         return
     headings = [column.heading for column in comparison.columns]
     if csv_path is not None:
@@ -138,6 +224,8 @@ def _show_comparison(comparison: Comparison, csv_path: str | None, *, as_json: b
                 for at, column in enumerate(comparison.columns)
             ]
         )
+        if front is not None:
+            _draw_front(front)
     else:
         _print_lines([headings, *([_exact(value) for value in row] for row in comparison.rows)])
     _talk(comparison.remarks, is_complete=comparison.is_complete, what="runs")
@@ -156,6 +244,16 @@ def _comparison_to_json(comparison: Comparison) -> dict[str, Any]:
         "rows": rows,
         "is_complete": comparison.is_complete,
         "remarks": comparison.remarks,
+    }
+
+
+def _front_to_json(front: Front) -> dict[str, Any]:
+    return {
+        "objectives": [
+            {"heading": o.column.heading, "best_is": o.direction} for o in front.objectives
+        ],
+        "front": [point.run.id for point in front.points if point.is_on_front],
+        "incomparable": [point.run.id for point in front.points if point.values is None],
     }
 
 
@@ -391,7 +489,10 @@ def _write_csv(rows: Sequence[Sequence[str]], path: str) -> None:
 
     text = io.StringIO(newline="")
     csv.writer(text).writerows(rows)
-    data = text.getvalue().encode()
+    _write(text.getvalue().encode(), path)
+
+
+def _write(data: bytes, path: str) -> None:
     if path == "-":
         sys.stdout.buffer.write(data)
         return

@@ -66,6 +66,7 @@ Examples:
 @_section("inputs", "Files that were read.")
 @_section("environment", "Python, packages, environment variables.")
 @_section("machine", "Hardware and operating system.")
+@_section("runtime", "Native libraries, thread pools, CUDA: what was loaded in the end.")
 @_section("outputs", "Files that were left behind.")
 @_section("metrics", "Last, least and greatest values; where the series part.")
 @click.option(

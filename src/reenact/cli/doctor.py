@@ -35,7 +35,7 @@ def doctor_command(home: str | None, /, **options: Any) -> int:
     context = Context(store=home)
     stored = find_run(context, options["run"])
     findings = examine(context, stored)
-    explained = explain_output(stored, lines=options["limit"]) if options["lines"] else []
+    explained = explain_output(context, stored, lines=options["limit"]) if options["lines"] else []
     status = EXIT_FAILED if any(f.state == "problem" for f in findings) else EXIT_OK
     if options["as_json"]:
         lines = [

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from reenact.actions.plan import Plan, RunRequest
+from reenact.actions.ground import RunRequest
+from reenact.actions.plan import Plan
 from reenact.errors import UsageError
 from reenact.model.flags import FlagValue
 from reenact.project.flag_text import format_value

@@ -12,6 +12,7 @@ import click
 from reenact.actions.context import Context
 from reenact.actions.find import find_run
 from reenact.cli.options import as_json, one_run
+from reenact.errors import UsageError
 from reenact.model.record import to_json
 from reenact.model.run import Status
 from reenact.store.output_log import STDERR, STDOUT, Piece, output_size, read_output
@@ -40,6 +41,12 @@ def log_command(home: str | None, /, **options: Any) -> None:
     """Print what a run printed, byte for byte. RUN is the latest one unless you name another."""
     context = Context(store=home)
     stored = find_run(context, options["run"])
+    if stored.run is not None and stored.run.batch is not None:
+        short = stored.id[:8]
+        raise UsageError(
+            f"run {short} is a batch, which prints nothing itself",
+            hint=f"its trials do: `reenact log {short}/1`; `reenact watch {short}` shows them all",
+        )
     directory = f"{stored.directory}/{RECORD_DIRECTORY}"
     printer = _Printer(options)
     position = 0

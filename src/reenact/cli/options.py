@@ -30,7 +30,7 @@ def complete_run(ctx: click.Context, _: click.Parameter, incomplete: str) -> lis
 
 
 def complete_operation(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    """Complete what stands after `run`: a script, then its flags with `=`."""
+    """Complete what stands after `run`: an operation or a script, then its flags with `=`."""
     import os
 
     from reenact.errors import ReenactError
@@ -38,6 +38,7 @@ def complete_operation(ctx: click.Context, _: click.Parameter, incomplete: str) 
     words = [word for word in ctx.params.get("words") or () if "=" not in word]
     if not words:
         names = sorted(name for name in os.listdir() if name.endswith(".py"))
+        names = [*_operations(), *names]
         return [name for name in names if name.startswith(incomplete)]
     from reenact.actions.operation_help import describe_operation
 
@@ -46,6 +47,18 @@ def complete_operation(ctx: click.Context, _: click.Parameter, incomplete: str) 
     except ReenactError:
         return []
     return [f"{f.name}=" for f in found.flags.flags if f.name.startswith(incomplete)]
+
+
+def _operations() -> list[str]:
+    from reenact.actions.operations import project_of
+    from reenact.errors import ReenactError
+
+    try:
+        project = project_of(Context())
+    except ReenactError:
+        return []
+    operations = () if project is None else project.content.operations
+    return [operation.full_name for operation in operations if not operation.is_private]
 
 
 one_run = click.argument("run", default="@latest", shell_complete=complete_run)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from reenact.actions.context import Context
-from reenact.actions.find import list_runs
+from reenact.actions.find import TRIALS, list_runs
 from reenact.cli.options import all_projects, as_json, filter_text
 from reenact.cli.output import print_json, print_table, say, show_duration, show_time, show_value
 from reenact.errors import UsageError
@@ -31,12 +31,16 @@ Examples:
 @all_projects
 @click.option("-s", "--sort", metavar="COLUMN", help="Order, e.g. `-acc` or `.started`.")
 @click.option("-n", "--limit", type=click.IntRange(min=0), default=20, help="0 for all.")
+@click.option("--trials", "with_trials", is_flag=True, help="The trials of batches, too.")
 @click.option("-d", "--deleted", is_flag=True, help="Runs in the trash.")
 @click.option("--fields", metavar="NAMES", help="With --json: only these, by comma.")
 @as_json
 @click.pass_obj
 def runs_command(home: str | None, /, **options: Any) -> None:
-    """List the runs of this project, newest first."""
+    """List the runs of this project, newest first.
+
+    A batch is one line. Its trials are listed with --trials, or by a filter.
+    """
     context = Context(store=home)
     limit = options["limit"] or None
     runs = list_runs(
@@ -47,6 +51,7 @@ def runs_command(home: str | None, /, **options: Any) -> None:
         all_projects=options["all_projects"],
         deleted=options["deleted"],
         remember=True,
+        without=() if options["with_trials"] or options["filter_text"] else [TRIALS],
     )
     if options["as_json"]:
         values = [run_to_json(run) for run in runs]
@@ -71,13 +76,27 @@ def _row(number: int, run: IndexedRun) -> tuple[str, ...]:
     return (
         f"{number}{'*' if run.is_marked else ''}",
         run.id[:8],
-        name,
+        name + _about_trials(run),
         show_time(run.started or run.created),
         str(run.status),
         show_duration(run.duration_s),
         label,
         " ".join(given),
     )
+
+
+def _about_trials(run: IndexedRun) -> str:
+    """Say what a batch is to do, or which trial of its batch a run is."""
+    if run.part is not None and run.parent is not None:
+        return f" ({run.parent[:8]}/{run.part})"
+    batch = run.batch
+    if batch is None:
+        return ""
+    if batch.completed is None:
+        return f" ({'?' if batch.trials is None else batch.trials} trials)"
+    failed = f", {batch.failed} failed" if batch.failed else ""
+    of = "" if batch.trials is None else f"/{batch.trials}"
+    return f" ({batch.completed}{of} trials{failed})"
 
 
 def run_to_json(run: IndexedRun) -> dict[str, Any]:
@@ -104,6 +123,11 @@ def run_to_json(run: IndexedRun) -> dict[str, Any]:
         "dirty": run.is_dirty,
         "source": run.source,
         "damage": run.damage,
+        "parent": run.parent,
+        "part": run.part,
+        "variant": run.variant,
+        "batch": run.batch,
+        "priority": run.priority,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,9 +22,12 @@ from reenact.cli.output import (
 )
 from reenact.model.flags import FlagValue
 from reenact.model.metrics import SAMPLED, Summary
-from reenact.model.record import flag_to_json
+from reenact.model.record import flag_from_json, flag_to_json
 from reenact.model.run import Run
 from reenact.model.words import counted
+
+if TYPE_CHECKING:
+    from reenact.actions.trials import Progress
 
 _MANY = 20
 _MANY_METRICS = 100
@@ -50,12 +53,12 @@ def show_command(home: str | None, /, **options: Any) -> None:
     context = Context(store=home)
     details = describe(context, find_run(context, options["run"]))
     if options["as_json"]:
-        print_json(_to_json(details))
+        print_json(_to_json(context, details))
         return
-    _print(details, with_packages=options["packages"], with_params=options["params"])
+    _print(context, details, with_packages=options["packages"], with_params=options["params"])
 
 
-def _to_json(details: Details) -> dict[str, Any]:
+def _to_json(context: Context, details: Details) -> dict[str, Any]:
     stored = details.stored
     run = stored.record
     flags = {name: flag_to_json(value) for name, value in run.flags.items()}
@@ -74,10 +77,63 @@ def _to_json(details: Details) -> dict[str, Any]:
         "environment": details.environment,
         "machine": details.machine,
         "metrics": run.metrics,
+        **_trials(context, run),
+        **({} if run.pipeline is None else {"steps": _steps(context, run)}),
     }
 
 
-def _print(details: Details, *, with_packages: bool, with_params: bool) -> None:
+def _trials(context: Context, run: Run) -> dict[str, Any]:
+    if run.batch is None:
+        return {}
+    from reenact.cli.batch_table import trials_to_json
+
+    return {"trials": trials_to_json(_progress(context, run))}
+
+
+def _progress(context: Context, run: Run) -> Progress:
+    # Imported where it is needed: it brings everything with it that a run needs.
+    from reenact.actions.trials import Progress, read_trials
+
+    progress = Progress(run, ())
+    for state in read_trials(context.store, run):
+        progress.trials[state.entry.number] = state
+    return progress
+
+
+def _print_batch(context: Context, run: Run) -> None:
+    batch = run.batch
+    assert batch is not None
+    progress = _progress(context, run)
+    completed, failed = progress.counts()
+    total = len(progress.trials) if batch.trials is None else batch.trials
+    _line("trials", f"{completed} of {total} completed" + (f", {failed} failed" * bool(failed)))
+    _line("jobs", str(batch.jobs) if batch.jobs > 1 else None)
+    _line("optimizer", batch.optimizer)
+    _line("objective", ", ".join(f"{direction} {name}" for direction, name in batch.objectives))
+    if progress.trials:
+        print()
+        from reenact.cli.batch_table import print_trials
+
+        print_trials(progress)
+
+
+def _steps(context: Context, run: Run) -> list[dict[str, Any]]:
+    from reenact.actions.steps import read_states
+    from reenact.cli.pipeline import steps_to_json
+
+    return steps_to_json(read_states(context.store, run))
+
+
+def _print_pipeline(context: Context, run: Run) -> None:
+    from reenact.cli.pipeline import print_steps
+
+    assert run.pipeline is not None
+    _line("jobs", str(run.pipeline.jobs) if run.pipeline.jobs > 1 else None)
+    print()
+    print_steps(context.store, run)
+
+
+def _print(context: Context, details: Details, *, with_packages: bool, with_params: bool) -> None:
     stored = details.stored
     run = stored.record
     how = f" ({run.exit.describe()})" if run.exit is not None and run.exit.code != 0 else ""
@@ -95,6 +151,13 @@ def _print(details: Details, *, with_packages: bool, with_params: bool) -> None:
     _line("directory", stored.directory)
     if run.like is not None:
         _line("like", run.like[:8])
+    if run.parent is not None:
+        _line("parent", f"{run.parent[:8]}/{run.part}")
+    _line("variant", run.variant)
+    if run.batch is not None:
+        _print_batch(context, run)
+    if run.pipeline is not None:
+        _print_pipeline(context, run)
     _print_source(run)
     _print_flags(run)
     _print_models(run)
@@ -103,6 +166,7 @@ def _print(details: Details, *, with_packages: bool, with_params: bool) -> None:
     sampled = {n: s for n, s in run.metrics.items() if n.startswith(SAMPLED)}
     _print_metrics("metrics", {n: s for n, s in run.metrics.items() if n not in sampled})
     _print_metrics("system metrics", sampled)
+    _print_dependencies(run)
     _print_files("inputs", run.inputs)
     _print_files("outputs", run.outputs)
     _print_environment(details, with_packages=with_packages)
@@ -134,6 +198,8 @@ def _heading(name: str, count: int) -> None:
 
 
 def _print_source(run: Run) -> None:
+    if run.pipeline is not None:
+        return
     if run.source is None:
         _line("source", "not kept (--no-snapshot)")
         return
@@ -230,6 +296,22 @@ def _print_files(name: str, files: Any) -> None:
         path = f"{file.path}  ({about})" if about else file.path
         print(f"  {(file.digest or '')[:12]:<12}  {note:>10}  {visible(path)}")
     _print_rest(len(files))
+
+
+def _print_dependencies(run: Run) -> None:
+    if not run.dependencies:
+        return
+    _heading("requires", len(run.dependencies))
+    width = max(len(visible(one.resource)) for one in run.dependencies)
+    for one in run.dependencies:
+        words = [f"{one.kind} {one.uri}"]
+        if one.run is not None:
+            words.append(f"run {one.run[:8]}")
+        if one.version is not None:
+            words.append(one.version)
+        words += [one.why] if one.why is not None else []
+        words += [" ".join(f"{n}={_value(flag_from_json(v))}" for n, v in one.flags.items())]
+        print(f"  {visible(one.resource):<{width}}  {visible(', '.join(filter(None, words)))}")
 
 
 def _hosts(run: Run) -> str:

@@ -7,11 +7,15 @@ from typing import Any
 import click
 
 from reenact.actions.context import Context
+from reenact.actions.find import with_parts
+from reenact.actions.graph import dependents
 from reenact.actions.trash import purge_runs, remove_runs, restore_runs
 from reenact.cli.options import as_json, chosen_runs, runs_of, yes
-from reenact.cli.output import confirm, print_json, say
+from reenact.cli.output import confirm, print_json, say, style
 from reenact.model.identity import RunId
 from reenact.model.words import counted
+
+_NAMED = 5
 
 _dry_run = click.option("--dry-run", is_flag=True, help="Print which runs, and do nothing.")
 
@@ -31,9 +35,11 @@ Examples:
 @as_json
 @click.pass_obj
 def rm_command(home: str | None, /, **options: Any) -> int:
-    """Move runs to the trash. `reenact restore` brings them back."""
+    """Move runs to the trash, a batch with its trials. `reenact restore` brings them back."""
     context = Context(store=home)
-    runs = runs_of(context, options)
+    # Parents last: they stay where one of their parts cannot be moved.
+    runs = list(reversed(with_parts(context, runs_of(context, options))))
+    _tell_dependents(context, runs)
     if options["dry_run"] or not _agreed(f"move {_count(runs)} to the trash?", options):
         return _report("would move", runs, options)
     return _report("moved to the trash:", remove_runs(context, runs), options)
@@ -55,7 +61,7 @@ Examples:
 def restore_command(home: str | None, /, **options: Any) -> int:
     """Bring runs back from the trash."""
     context = Context(store=home)
-    runs = runs_of(context, options, deleted=True)
+    runs = with_parts(context, runs_of(context, options, deleted=True), deleted=True)
     if options["dry_run"]:
         return _report("would restore", runs, options)
     return _report("restored", restore_runs(context, runs), options)
@@ -78,10 +84,23 @@ Examples:
 def purge_command(home: str | None, /, **options: Any) -> int:
     """Delete runs in the trash for good. `reenact gc` then frees the source they had."""
     context = Context(store=home)
-    runs = runs_of(context, options, deleted=True)
+    runs = with_parts(context, runs_of(context, options, deleted=True), deleted=True)
+    _tell_dependents(context, runs)
     if options["dry_run"] or not _agreed(f"delete {_count(runs)} for good?", options):
         return _report("would delete", runs, options)
     return _report("deleted", purge_runs(context, runs), options)
+
+
+def _tell_dependents(context: Context, runs: list[RunId]) -> None:
+    """Say which other runs were given files of those that are about to go."""
+    going = set(runs)
+    for run_id, found in dependents(context.store, runs).items():
+        others = [other for other in found if other not in going]
+        if not others:
+            continue
+        names = ", ".join(other[:8] for other in others[:_NAMED])
+        more = f" and {counted(len(others) - _NAMED, 'other')}" if len(others) > _NAMED else ""
+        say(f"{style('warning', 'yellow')}: files of run {run_id[:8]} were used by {names}{more}")
 
 
 def _agreed(question: str, options: dict[str, Any]) -> bool:

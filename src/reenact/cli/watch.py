@@ -19,7 +19,7 @@ from reenact.cli.options import as_json
 from reenact.cli.output import print_json, say, show_duration, style
 from reenact.model.metrics import SAMPLED, Point, Summary, json_number
 from reenact.model.record import to_json
-from reenact.model.run import Status
+from reenact.model.run import Run, Status
 
 _REDRAW_S = 0.5
 _OUTPUT_LINES = 5
@@ -51,6 +51,9 @@ def watch_command(home: str | None, /, **options: Any) -> None:
     """
     context = Context(store=home)
     stored = find_run(context, options["run"])
+    if stored.run is not None and stored.run.batch is not None:
+        _watch_batch(context, stored.run, once=options["once"], as_json=options["as_json"])
+        return
     watcher = Watcher(context, stored, with_all_sources=options["sources"])
     if options["once"]:
         _show_once(watcher, as_json=options["as_json"])
@@ -60,6 +63,41 @@ def watch_command(home: str | None, /, **options: Any) -> None:
         _draw_until_end(watcher)
     else:
         _stream_lines(watcher, with_kinds=options["sources"])
+
+
+def _watch_batch(context: Context, run: Run, *, once: bool, as_json: bool) -> None:
+    """Show the trials of a batch: a table on a terminal, else a line for each that has ended."""
+    from reenact.actions.trials import BatchWatcher
+    from reenact.cli.batch_table import LiveTable, describe_trial, print_trials, trials_to_json
+
+    watcher = BatchWatcher(context, run)
+    progress = watcher.progress
+    is_drawn = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    table = LiveTable(sys.stdout)
+    told: set[int] = set()
+    while True:
+        goes_on = watcher.look() and not once
+        if once:
+            if as_json:
+                print_json({"ok": True, "run": progress.run, "trials": trials_to_json(progress)})
+            else:
+                print_trials(progress)
+            return
+        for number, trial in progress.trials.items():
+            is_over = trial.status in (*_COLOURS, Status.TERMINATED)
+            if is_over and number not in told and not is_drawn:
+                told.add(number)
+                if as_json:
+                    values = trials_to_json(progress)
+                    print_json(next(v for v in values if v["number"] == number))
+                else:
+                    print(describe_trial(progress, trial))
+        sys.stdout.flush()
+        if is_drawn and not as_json:
+            table.draw(progress)
+        if not goes_on:
+            return
+        time.sleep(_REDRAW_S)
 
 
 def _show_once(watcher: Watcher, *, as_json: bool) -> None:

@@ -16,6 +16,8 @@ class FlagType(StrEnum):
 
     INT = "int"
     FLOAT = "float"
+    NUMBER = "number"
+    """An integer or a fraction, as it is written."""
     BOOL = "bool"
     STRING = "string"
     PATH = "path"
@@ -94,10 +96,24 @@ class Global(msgspec.Struct, frozen=True, kw_only=True, tag="global"):
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, tag="template"):
-    """The flag fills `{name}` in a command that the user wrote out, and `FLAG_NAME`."""
+    """The flag reaches a program by the words of its command, a variable, or a file: its name is all
+    that is known of it.
+    """
 
 
-Binding: TypeAlias = Option | Positional | Subcommand | Global | Template
+class Override(msgspec.Struct, frozen=True, kw_only=True, tag="override", omit_defaults=True):
+    """The flag is a key of a composed configuration, set by `key=value` on the command line.
+
+    Attributes:
+        group: the flag whose choice says which default the key has, or that there is no such key.
+        defaults: that default, by choice.
+    """
+
+    group: str | None = None
+    defaults: dict[str, FlagValue] = {}
+
+
+Binding: TypeAlias = Option | Positional | Subcommand | Global | Template | Override
 
 
 class Flag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,6 +126,13 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         default_source: source text of a default that is not a literal (`os.getcwd()`), then
             `default` says nothing.
         found: `file:line` where it was found.
+        low: the least number that it takes.
+        high: the largest one.
+        allow_other: values beside the choices are taken too.
+        choice_aliases: other words for choices.
+        null_label: how null is shown.
+        split: the flag takes a list, and text is split into it: `shlex` as a shell does, anything
+            else at this separator; None where the flag's kind says how.
     """
 
     name: str
@@ -122,6 +145,12 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     choices: tuple[FlagValue, ...] | None = None
     help: str | None = None
     found: str | None = None
+    low: float | None = None
+    high: float | None = None
+    allow_other: bool = False
+    choice_aliases: dict[str, FlagValue] = {}
+    null_label: str | None = None
+    split: str | None = None
 
 
 class FlagSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -129,15 +158,17 @@ class FlagSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         kind: how the script takes them: `argparse`, `click`, `typer`, `absl`, `dataclass`,
-            `globals`, `template` or `none`.
+            `globals`, `template`, `config`, `hydra`, `omegaconf` or `none`.
         open_ended: the script takes arguments that could not be found out (`parse_known_args`,
             a parser built in a loop): an unknown flag is then passed on as `--name value`.
+        open_names: how names begin that are passed on although nothing declares them.
         remarks: what could not be understood, a sentence each with `file:line`.
     """
 
     kind: str
     flags: tuple[Flag, ...] = ()
     open_ended: bool = False
+    open_names: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
     def find(self, name: str) -> Flag | None:

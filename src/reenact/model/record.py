@@ -7,7 +7,7 @@ hold the string alone, because nothing else can stand there.
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -15,8 +15,6 @@ from reenact.errors import Damaged, TooNew
 from reenact.model.flags import FlagValue
 from reenact.model.metrics import json_number
 from reenact.model.run import FORMAT, Notes, Run
-
-T = TypeVar("T")
 
 _MARKED = ("NaN", "Infinity", "-Infinity")
 

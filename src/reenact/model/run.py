@@ -19,6 +19,8 @@ FORMAT = 1
 class Status(StrEnum):
     """What has become of a run. Never stored: derived from its lock, times and exit."""
 
+    STAGED = "staged"
+    """The run waits, with its snapshot, until somebody starts it: `reenact queue`."""
     PENDING = "pending"
     """The run is being prepared; its process has not started."""
     RUNNING = "running"
@@ -44,6 +46,10 @@ class OperationKind(StrEnum):
     """Called in a process that was there before, by `reenact.run(function)`."""
     SESSION = "session"
     """Code in a process that was there before: what stands in `with reenact.start():`."""
+    BATCH = "batch"
+    """Starts other runs of one operation, its trials; it has no process of its own to watch."""
+    PIPELINE = "pipeline"
+    """Starts runs of other operations, its steps; like a batch it has no process of its own."""
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -55,6 +61,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             the command's first word, or a function as `train.py:fit`.
         arguments: a command's words as the user wrote them, before `{name}` was filled in.
         flags_kind: how flags reach it; see `FlagSet.kind`.
+        model: name of the model that it belongs to in a project file.
+        file: the project file that defines it, relative to the project's root.
+        definition: blob that says how the file defined it, whatever the file says by now.
+        is_stoppable: an end that somebody asked for counts as completed.
     """
 
     name: str
@@ -62,6 +72,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     target: str
     arguments: tuple[str, ...] = ()
     flags_kind: str = "none"
+    model: str | None = None
+    file: str | None = None
+    definition: Digest | None = None
+    is_stoppable: bool = False
 
     @property
     def is_in_process(self) -> bool:
@@ -113,7 +127,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         process: which process was the first to open an input, or to write an output.
         files: how many files an input is made of that is a directory: a data set. Its digest is
             that of the blob that lists them, its size their sum.
-        origin: the hub from whose cache an input comes: `huggingface`, `torch`, `keras`.
+        origin: the hub from whose cache an input comes: `huggingface`, `torch`, `keras`; of what the
+            operation required, the run (`run 1f2e3d4c`) or the URL.
         is_changed: an input changed, or was deleted, after it had been opened: what the run has
             read may not be what has the digest.
         role: what an output is, where the script or its framework said so: `figure`, `model`,
@@ -329,6 +344,131 @@ class Remark(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
 
 
+class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Code that trials of a batch run from; `name` is the commit, branch or patch as it was named."""
+
+    name: str
+    source: Source
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run is that starts other runs, its trials.
+
+    Attributes:
+        kind: what starts the operation of its trials.
+        trials: how many there are to be; None while nobody knows.
+        jobs: how many may run at once.
+        optimizer: who chooses the values, where that is not the user.
+        objectives: what is wanted of which metric: `("minimize", "loss")`.
+        seed: of the random choices.
+        spaces: what values a flag may be given, as the user wrote it.
+        stop_early: rule by which trials are stopped that are worse than others.
+        variants: of the code, where the trials do not all run from the same.
+        completed: how many trials have completed; None before the end, as for the next three.
+        failed: how many failed.
+        stopped: how many were stopped early.
+        best: the completed trial that is best by the first objective.
+    """
+
+    kind: OperationKind
+    trials: int | None = None
+    jobs: int = 1
+    optimizer: str | None = None
+    objectives: tuple[tuple[str, str], ...] = ()
+    seed: int | None = None
+    spaces: dict[str, str] = {}
+    stop_early: str | None = None
+    variants: tuple[Variant, ...] = ()
+    completed: int | None = None
+    failed: int | None = None
+    stopped: int | None = None
+    best: RunId | None = None
+
+
+class Dependency(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that the operation required, and what met it.
+
+    Attributes:
+        resource: its name in the project file.
+        kind: `file`, `url`, `module`, `config` or `operation`.
+        uri: the path, URL, module or operation, as the project file says it, flags filled in.
+        place: where the project file says so: `reenact.yml:12`.
+        run: the run whose files were taken.
+        why: why this run, or what was set instead of what the project file says.
+        flags: of that run; what secrets they held is redacted.
+        digest: BLAKE3 of what was downloaded or unpacked.
+        version: of a module, where it has one.
+        paths: files and directories in the run directory; each is among the inputs.
+        is_rewritten: what lies there was made of the inputs, by flags or a command.
+    """
+
+    resource: str
+    kind: str
+    uri: str
+    place: str | None = None
+    run: RunId | None = None
+    why: str | None = None
+    # Values are FlagValue, a recursive type that msgspec cannot read.
+    flags: dict[str, Any] = {}
+    digest: Digest | None = None
+    version: str | None = None
+    paths: tuple[str, ...] = ()
+    is_rewritten: bool = False
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step of a pipeline, as it was planned.
+
+    Attributes:
+        operation: what it runs.
+        needs: names of the steps that it waits for.
+        source: the code that it runs from, which is that of the pipeline's beginning.
+        cwd: as that of a run.
+        pipeline: what the step is to its own steps, where it is a pipeline.
+        fails_with_trials: where it is a batch: a trial that fails makes the step fail.
+    """
+
+    name: str
+    operation: Operation
+    needs: tuple[str, ...] = ()
+    source: Source | None = None
+    cwd: str = "."
+    pipeline: Pipeline | None = None
+    fails_with_trials: bool = False
+
+
+class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a run is that starts runs of several operations, its steps.
+
+    Attributes:
+        steps: in the order of the project file.
+        jobs: how many runs there may be at once.
+        is_needed: steps whose run is there already were not run again.
+        keeps_going: what does not depend on a step that failed was run.
+        completed: how many steps have completed, taken ones among them; None before the end, as
+            for the next two.
+        taken: for how many of them an earlier run was taken.
+        failed: how many failed.
+    """
+
+    steps: tuple[Step, ...]
+    jobs: int = 1
+    is_needed: bool = False
+    keeps_going: bool = False
+    completed: int | None = None
+    taken: int | None = None
+    failed: int | None = None
+
+    @property
+    def every_step(self) -> tuple[Step, ...]:
+        """Its steps and those of pipelines among them."""
+        return tuple(
+            one
+            for step in self.steps
+            for one in (step, *(step.pipeline.every_step if step.pipeline is not None else ()))
+        )
+
+
 class Run(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag=FORMAT
 ):
@@ -347,6 +487,7 @@ class Run(
         models: what was trained.
         datasets: what it was trained and tested with, where that was in memory.
         captures: frameworks that were imported, and whether they were captured.
+        autolog: what was asked to be captured of frameworks, `off` for nothing; None for all.
         failure: the exception that ended it, where that is known.
         unreached: Python processes that were seen and that the probe did not reach.
         contacted: URLs without what may be secret in them, and `host:port`, that it asked.
@@ -363,6 +504,14 @@ class Run(
         runtime: blob that describes what the main process had loaded in the end.
         conditions: what else happened on the machine.
         like: the run whose flags and source this one took over.
+        parent: the run that started this one: a batch, a pipeline.
+        part: which part of its parent it is: the number of a trial, counted from 1, or the name of
+            a step.
+        variant: name of the code that it runs from, where its batch has several.
+        batch: what it is to its parts, where it is a parent.
+        pipeline: the same, for one whose parts are steps.
+        staged: when it was set aside to be started later.
+        dependencies: what its operation required, in the order of the project file.
     """
 
     id: RunId
@@ -389,6 +538,7 @@ class Run(
     models: tuple[Model, ...] = ()
     datasets: tuple[Dataset, ...] = ()
     captures: tuple[Capture, ...] = ()
+    autolog: str | None = None
     environment: Digest | None = None
     machine: Digest | None = None
     runtime: Digest | None = None
@@ -407,6 +557,13 @@ class Run(
     warnings: tuple[Remark, ...] = ()
     like: RunId | None = None
     restarts: int = 0
+    parent: RunId | None = None
+    part: str | None = None
+    variant: str | None = None
+    batch: Batch | None = None
+    pipeline: Pipeline | None = None
+    staged: datetime | None = None
+    dependencies: tuple[Dependency, ...] = ()
 
     def status(self, *, is_locked: bool) -> Status:
         """Derive what has become of the run.
@@ -416,11 +573,32 @@ class Run(
         """
         if self.exit is not None:
             if self.exit.requested is not None:
-                return Status.TERMINATED
+                is_fine = self.operation.is_stoppable
+                return Status.COMPLETED if is_fine else Status.TERMINATED
             return Status.COMPLETED if self.exit.code == 0 else Status.FAILED
         if is_locked:
             return Status.RUNNING if self.started is not None else Status.PENDING
+        if self.is_staged:
+            return Status.STAGED
         return Status.KILLED
+
+    @property
+    def is_parent(self) -> bool:
+        """Whether it has no process of its own: it starts other runs."""
+        return self.batch is not None or self.pipeline is not None
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All source that it names: its own, and that of its steps and variants."""
+        steps = () if self.pipeline is None else self.pipeline.every_step
+        variants = () if self.batch is None else self.batch.variants
+        found = (self.source, *(step.source for step in steps), *(v.source for v in variants))
+        return tuple(source for source in found if source is not None)
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether it was set aside and nobody has begun with it."""
+        return self.staged is not None and self.started is None and self.ended is None
 
     @property
     def kinds_of_series(self) -> dict[str, str] | None:
@@ -447,9 +625,14 @@ class Run(
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What people say about a run: the only thing that is edited after it ended."""
+    """What people say about a run: the only thing that is edited after it ended.
+
+    Attributes:
+        priority: of a run that is staged: the one with the highest is started first.
+    """
 
     label: str | None = None
     tags: tuple[str, ...] = ()
     comment: str | None = None
     marked: bool = False
+    priority: int = 0

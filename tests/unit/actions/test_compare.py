@@ -15,21 +15,20 @@ from hypothesis import strategies as st
 
 from reenact.actions.compare import (
     Comparison,
-    Direction,
     Layout,
     Selection,
     compare_runs,
     group_runs,
-    guess_direction,
     parse_columns,
-    statistic,
 )
 from reenact.actions.context import Context
 from reenact.errors import BadColumn, NotFound
+from reenact.model.direction import Direction, guess_direction
 from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.metrics import Point, summarize
 from reenact.model.run import Exit, Notes, Operation, OperationKind, Run
+from reenact.model.statistic import statistic
 
 BEGIN = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ALL = Selection()

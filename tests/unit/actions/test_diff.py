@@ -31,12 +31,15 @@ from reenact.actions.diff_source import unified_diff
 from reenact.errors import NotFound, UsageError
 from reenact.model.environment import (
     Environment,
+    Library,
     Machine,
     Origin,
     OriginKind,
     Package,
     PrefixKind,
     Python,
+    Runtime,
+    ThreadPool,
 )
 from reenact.model.identity import Digest, new_run_id
 from reenact.model.metrics import Point, summarize
@@ -75,6 +78,7 @@ class World:
         points: list[tuple[str, int, float]] | None = None,
         environment: Environment | None = None,
         machine: Machine | None = None,
+        runtime: Runtime | None = None,
         **fields: Any,
     ) -> StoredRun:
         self.made += 1
@@ -95,6 +99,7 @@ class World:
             metrics=summarize(reported),
             environment=None if environment is None else self.blobs.put(to_json(environment)),
             machine=None if machine is None else self.blobs.put(to_json(machine)),
+            runtime=None if runtime is None else self.blobs.put(to_json(runtime)),
             **fields,
         )
         directory = os.path.dirname(self.store.record_path(run.id))
@@ -146,6 +151,7 @@ def test_runs_that_differ_in_times_and_ids_only_do_not_differ(world: World) -> N
         "points": [("loss", 0, 0.5), ("loss", 1, math.nan)],
         "environment": FULL,
         "machine": Machine(cpu="x"),
+        "runtime": Runtime(pools=(ThreadPool(api="torch", threads=2),)),
         "flags": {"lr": math.nan},
         "outputs": (File(path="m.pt", size_bytes=1, digest=Digest("a" * 64)),),
         "inputs": (File(path="d", size_bytes=1, digest=Digest("b" * 64), mtime_ns=1),),
@@ -592,6 +598,77 @@ def test_a_machine_that_was_not_recorded_is_not_called_equal(world: World) -> No
     assert not found.is_complete
     assert found.machine is not None
     assert found.machine.remarks == ("A: no machine was recorded",)
+
+
+# --- what was loaded ---
+
+
+def blas(library: str, version: str = "0.3.30", threads: int = 2) -> ThreadPool:
+    return ThreadPool(api="openblas", library=library, version=version, threads=threads)
+
+
+def test_another_version_of_a_library_is_a_change_of_its_thread_pool(world: World) -> None:
+    old, new = "numpy.libs/libopenblas-1.so", "numpy.libs/libopenblas-2.so"
+    a = world.run(
+        runtime=Runtime(
+            libraries=(Library(path=old), Library(path="/usr/lib/libm.so.6", version="6")),
+            pools=(blas(old), ThreadPool(api="torch", threads=2)),
+            frameworks={"torch": {"cuda": "12.4", "cudnn": 90100, "simd": ["AVX", "AVX2"]}},
+        )
+    )
+    b = world.run(
+        runtime=Runtime(
+            libraries=(Library(path=new), Library(path="/usr/lib/libm.so.6", version="7")),
+            pools=(blas(new, version="0.3.31"), ThreadPool(api="torch", threads=1)),
+            frameworks={"torch": {"cuda": "12.6", "cudnn": 90100, "simd": ["AVX"]}},
+            variables={"OMP_NUM_THREADS": "1"},
+        )
+    )
+
+    found = world.diff(a, b, "runtime")
+
+    assert found.is_complete
+    assert changes_of(found.runtime) == [
+        ("library /usr/lib/libm.so.6", ChangeKind.CHANGED, "6", "7"),
+        (f"library {old}", ChangeKind.REMOVED, True, None),
+        (f"library {new}", ChangeKind.ADDED, None, True),
+        ("thread pool openblas numpy.libs version", ChangeKind.CHANGED, "0.3.30", "0.3.31"),
+        ("thread pool torch threads", ChangeKind.CHANGED, 2, 1),
+        ("framework torch cuda", ChangeKind.CHANGED, "12.4", "12.6"),
+        ("framework torch simd AVX2", ChangeKind.REMOVED, True, None),
+        ("variable set by itself OMP_NUM_THREADS", ChangeKind.ADDED, None, "1"),
+    ]
+
+
+def test_thread_pools_that_lie_in_one_directory_are_told_apart_by_their_files(world: World) -> None:
+    one, two = blas("/usr/lib/libblas.so.3"), blas("/usr/lib/libopenblas.so.0", threads=4)
+    a, b = world.run(runtime=Runtime(pools=(one, two))), world.run(runtime=Runtime(pools=(two,)))
+
+    assert changes_of(world.diff(a, b, "runtime").runtime) == [
+        ("thread pool openblas /usr/lib/libblas.so.3 threads", ChangeKind.REMOVED, 2, None),
+        ("thread pool openblas /usr/lib/libblas.so.3 version", ChangeKind.REMOVED, "0.3.30", None),
+    ]
+
+
+def test_a_process_that_did_not_live_to_tell_is_not_called_equal(world: World) -> None:
+    reasons = dict.fromkeys(("pools", "frameworks", "variables"), "it did not say it")
+    a = world.run(runtime=Runtime(pools=(), frameworks={"numpy": {"version": "2.0"}}))
+    b = world.run(runtime=Runtime(reasons=reasons))
+
+    found = world.diff(a, b, "runtime").runtime
+
+    assert found is not None
+    assert (found.changes, found.is_complete) == ((), False)
+    assert found.remarks == tuple(f"B: {field} not known: it did not say it" for field in reasons)
+
+
+def test_runs_that_loaded_nothing_do_not_differ_in_it_but_one_of_them_may(world: World) -> None:
+    nothing, something = world.run(), world.run(runtime=Runtime(libraries=()))
+
+    assert world.diff(nothing, world.run(), "runtime").is_complete
+    found = world.diff(nothing, something, "runtime").runtime
+    assert found is not None
+    assert (found.remarks, found.is_complete) == (("A: no runtime was recorded",), False)
 
 
 # --- metrics ---

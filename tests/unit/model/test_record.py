@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -19,9 +18,11 @@ from reenact.model.metrics import Summary
 from reenact.model.record import decode_notes, decode_run, encode_notes, encode_run, flag_to_json
 from reenact.model.run import (
     FORMAT,
+    Batch,
     Capture,
     Conditions,
     Dataset,
+    Dependency,
     Exit,
     Failure,
     File,
@@ -31,12 +32,15 @@ from reenact.model.run import (
     Notes,
     Operation,
     OperationKind,
+    Pipeline,
     Process,
     Project,
     Remark,
     Run,
     Source,
+    Step,
     Usage,
+    Variant,
     Vcs,
 )
 
@@ -290,13 +294,16 @@ def test_damaged_notes_are_said_to_hold_only_notes() -> None:
     assert caught.value.hint == "correct it or delete it: it holds only notes"
 
 
-def _structs(kind: type[msgspec.Struct]) -> Iterator[type[msgspec.Struct]]:
-    """Yield a struct and those that its fields hold."""
-    yield kind
-    for hint in get_type_hints(kind).values():
-        for part in (hint, *get_args(hint)):
-            if isinstance(part, type) and issubclass(part, msgspec.Struct):
-                yield from _structs(part)
+def _structs(*kinds: type[msgspec.Struct]) -> list[type[msgspec.Struct]]:
+    """Return structs and those that their fields hold, each once."""
+    found = list(kinds)
+    for kind in found:
+        for hint in get_type_hints(kind).values():
+            for part in (hint, *get_args(hint)):
+                is_struct = isinstance(part, type) and issubclass(part, msgspec.Struct)
+                if is_struct and part not in found:
+                    found.append(part)
+    return found
 
 
 def test_every_key_of_a_record_is_documented() -> None:
@@ -340,11 +347,23 @@ def test_a_record_with_every_field_is_read_as_it_was_written() -> None:
     )
     number = Summary(count=1, first=1.0, first_step=0, last=1.0, last_step=0)
     when = datetime(2026, 1, 1, tzinfo=UTC)
+    operation = Operation(
+        name="n",
+        kind=OperationKind.NOTEBOOK,
+        target="t",
+        arguments=("a",),
+        flags_kind="cells",
+        model="m",
+        file="reenact.yml",
+        definition=digest,
+        is_stoppable=True,
+    )
+    source = Source(
+        tree=digest, files=1, size_bytes=2, vcs=Vcs(commit="c", branch="b", is_dirty=True)
+    )
     run = Run(
         id=RunId("ab" * 16),
-        operation=Operation(
-            name="n", kind=OperationKind.NOTEBOOK, target="t", arguments=("a",), flags_kind="cells"
-        ),
+        operation=operation,
         project=Project(id="i", name="n", root="/r"),
         command=("a", "b"),
         created=when,
@@ -355,9 +374,7 @@ def test_a_record_with_every_field_is_read_as_it_was_written() -> None:
         typed={"a": "1.0"},
         variables={"A": "b"},
         in_place=True,
-        source=Source(
-            tree=digest, files=1, size_bytes=2, vcs=Vcs(commit="c", branch="b", is_dirty=True)
-        ),
+        source=source,
         inputs=(file,),
         outputs=(file,),
         contacted=("https://a/b",),
@@ -415,6 +432,60 @@ def test_a_record_with_every_field_is_read_as_it_was_written() -> None:
         warnings=(Remark(code="c", message="m"),),
         like=RunId("cd" * 16),
         restarts=1,
+        parent=RunId("ef" * 16),
+        part="3",
+        batch=Batch(
+            kind=OperationKind.SCRIPT,
+            trials=4,
+            jobs=2,
+            optimizer="tpe",
+            objectives=(("minimize", "loss"),),
+            seed=1,
+            spaces={"lr": "[0:1]"},
+            stop_early="median",
+            completed=3,
+            failed=1,
+            stopped=2,
+            variants=(Variant(name="v", source=source),),
+            best=RunId("01" * 16),
+        ),
+        pipeline=Pipeline(
+            steps=(
+                Step(
+                    name="s",
+                    operation=operation,
+                    needs=("t",),
+                    source=source,
+                    cwd="sub",
+                    pipeline=Pipeline(steps=()),
+                    fails_with_trials=True,
+                ),
+            ),
+            jobs=2,
+            is_needed=True,
+            keeps_going=True,
+            completed=3,
+            taken=2,
+            failed=1,
+        ),
+        autolog="sklearn",
+        variant="v",
+        staged=when,
+        dependencies=(
+            Dependency(
+                resource="r",
+                kind="operation",
+                uri="u",
+                place="reenact.yml:1",
+                run=RunId("ab" * 16),
+                why="w",
+                flags={"lr": 0.1},
+                digest=digest,
+                version="1",
+                paths=("a",),
+                is_rewritten=True,
+            ),
+        ),
     )
 
     unset = [

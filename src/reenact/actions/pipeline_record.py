@@ -1,0 +1,160 @@
+"""What a pipeline keeps of itself from its beginning: its record, what was asked for, its source."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+from reenact import __version__
+from reenact.actions.asked import Asked
+from reenact.actions.context import Context
+from reenact.actions.ground import RunRequest
+from reenact.actions.pipeline import PlannedPipeline, PlannedStep
+from reenact.actions.plan import redacted
+from reenact.actions.project_tree import PlannedTree, look_at_tree
+from reenact.errors import UsageError
+from reenact.model.flags import FlagValue
+from reenact.model.identity import RunId
+from reenact.model.paths import path_to_text, printable
+from reenact.model.run import Notes, Pipeline, Run, Step
+from reenact.model.secrets import REDACTED, redact
+from reenact.project.flag_text import format_value
+
+
+def settings_again(former: Run, settings: dict[str, str | FlagValue]) -> dict[str, str | FlagValue]:
+    """Return how a pipeline's flags were set.
+
+    Args:
+        former: its record.
+        settings: those that are secrets, which are not in it.
+
+    Raises:
+        UsageError: one of them is missing.
+    """
+    found: dict[str, str | FlagValue] = {}
+    for name in former.given:
+        value = former.typed.get(name, former.flags[name])
+        if value == REDACTED:
+            if name not in settings:
+                raise UsageError(
+                    f"`{name}` was a secret and is not recorded",
+                    hint=f"give it again: `{name}=…`",
+                )
+            value = settings[name]
+        found[name] = value
+    return found
+
+
+class Trees:
+    """The project's files as they were when the pipeline began, for each of its steps."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._by_plan: dict[int, PlannedTree] = {}
+        self._kept: list[object] = []
+
+    def of(self, step: PlannedStep) -> PlannedTree | None:
+        """Return the files for a step; None for runs in place, which look themselves."""
+        return self._by_plan.get(id(step.definition))
+
+    def look(self, planned: PlannedPipeline, *, keep: bool) -> None:
+        """Look at the files.
+
+        Args:
+            planned: whose.
+            keep: put source into the store; else it is there, from before.
+        """
+        self._kept.append(planned)
+        for step in planned.steps:
+            if step.nested is not None:
+                self.look(step.nested, keep=keep)
+            elif step.plan is not None and not step.plan.request.in_place:
+                tree = look_at_tree(
+                    step.plan, self._context, keep=keep and step.plan.request.snapshot
+                )
+                self._by_plan[id(step.definition)] = tree
+
+
+def first_record(run_id: RunId, planned: PlannedPipeline, trees: Trees) -> Run:
+    """Return the record with which a pipeline begins."""
+    request = planned.request
+    prepared = planned.prepared
+    now = datetime.now(UTC)
+    flags = {name: redacted(name, value) for name, value in prepared.values.items()}
+    typed = {}
+    for name, setting in planned.settings.items():
+        text = setting if isinstance(setting, str) else format_value(setting)
+        typed[name] = redact(name, printable(text))
+        if name not in flags:
+            flags[name] = typed[name]
+    words = [f"{name}={text}" for name, text in typed.items()]
+    variables = {n: redact(n, printable(v)) for n, v in request.run.variables.items()}
+    return Run(
+        id=run_id,
+        reenact=__version__,
+        operation=planned.operation,
+        project=planned.project,
+        command=("reenact", "run", *words, planned.operation.name),
+        created=now,
+        flags=flags,
+        given=tuple(typed),
+        typed=typed,
+        variables=variables,
+        in_place=request.run.in_place,
+        started=now,
+        supervisor_pid=os.getpid(),
+        parent=request.run.parent,
+        part=request.run.part if request.run.parent is not None else None,
+        pipeline=_describe(planned, trees),
+    )
+
+
+def _describe(planned: PlannedPipeline, trees: Trees) -> Pipeline:
+    steps = []
+    for step in planned.steps:
+        tree = trees.of(step)
+        is_kept = step.plan is not None and step.plan.request.snapshot
+        steps.append(
+            Step(
+                name=step.name,
+                operation=step.operation,
+                needs=step.needs,
+                source=tree.source if tree is not None and is_kept else None,
+                cwd="." if step.plan is None else path_to_text(step.plan.cwd),
+                pipeline=None if step.nested is None else _describe(step.nested, trees),
+                fails_with_trials=step.definition.fail_on_trial_error,
+            )
+        )
+    request = planned.request
+    return Pipeline(
+        steps=tuple(steps),
+        jobs=request.jobs,
+        is_needed=request.needed,
+        keeps_going=request.keep_going,
+    )
+
+
+def asked_of(request: RunRequest) -> Asked:
+    """Return what must be kept of a request to go on with it; each step has its own interpreter."""
+    return Asked(
+        python=None if request.python is None else path_to_text(request.python),
+        tags=request.tags,
+        variables={n: redact(n, printable(v)) for n, v in request.variables.items()},
+        force_flags=request.force_flags,
+        snapshot=request.snapshot,
+        in_place=request.in_place,
+        time_limit_s=request.time_limit_s,
+        gpus=request.gpus,
+        save_models=request.save_models,
+        trace_files=request.trace_files,
+        among=request.among,
+    )
+
+
+def notes_of(request: RunRequest, label: str | None) -> Notes:
+    """Return what the user says about a pipeline from the start."""
+    return Notes(
+        label=None if label is None else printable(label),
+        tags=tuple(map(printable, request.tags)),
+        comment=None if request.comment is None else printable(request.comment),
+    )
