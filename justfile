@@ -45,3 +45,7 @@ lock:
     uv pip compile --python-version 3.11 --index-strategy unsafe-best-match --find-links "$(pip config get global.find-links 2>/dev/null || echo .)" --no-header --no-emit-index-url --no-emit-find-links --no-annotate -q requirements-frameworks.in -o requirements-frameworks.txt
     sed -i 's/+cpu//' requirements-frameworks.txt
     uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate -q pyproject.toml requirements-dev.in -o requirements-dev.txt
+
+# write the published JSON Schema of project files anew
+schema:
+    {{python}} -m reenact.project.file.schema > docs/reference/project-file.schema.json

@@ -228,6 +228,59 @@ def listing(bench: Bench) -> None:
         shutil.rmtree(store)
 
 
+def operations(bench: Bench) -> None:
+    """The operations of a project file that has 200, read before and just edited."""
+    project = bench.scratch / "operations"
+    project.mkdir()
+    operation = (
+        "op-{n:03}:\n  description: Train a model of kind {n}\n  main: train_{n}\n"
+        "  flags-import: [lr, epochs]\n  flags:\n"
+        "    lr: {{description: Learning rate, type: float, default: 1e-{d}, min: 0, max: 1}}\n"
+        "    epochs: 10\n    model:\n      choices: [cnn, mlp, {{value: svm, description: A machine}}]\n"
+        "  requires:\n    - file: data.csv\n  output-scalars:\n    loss: 'loss: (\\value)'\n"
+        "  compare:\n    - =lr\n    - loss\n"
+    )
+    text = "".join(operation.format(n=n, d=n % 5 + 1) for n in range(200))
+    for name in ("reenact.yml", "guild.yml"):
+        (project / name).write_text(text)
+    commands: dict[str, Sequence[str]] = {"reenact": [*bench.reenact, "ops"]}
+    bench.with_guild(commands, ["operations"])
+    times = bench.time(commands, project)
+    edited = []
+    for turn in range(3):
+        (project / "reenact.yml").write_text(f"{text}# {turn}\n")
+        begin = time.perf_counter()
+        subprocess.run(commands["reenact"], cwd=project, env=bench.env, stdout=subprocess.DEVNULL)
+        edited.append(time.perf_counter() - begin)
+    beside = f"just edited {ms(edited)}"
+    if "guild" in times:
+        beside += f"; guild {ms(times['guild'])}"
+    bench.say("`ops` of 200 operations", "≤ 120 ms", ms(times["reenact"]), beside)
+
+
+def pipeline(bench: Bench) -> None:
+    """A pipeline of ten steps, each of which requires the one before, of which nothing has changed."""
+    project = bench.scratch / "pipeline"
+    make_project(project, 200, git=True)
+    steps = "".join(f"    - step-{n}\n" for n in range(10))
+    operations = "".join(
+        f"step-{n}:\n  main: step\n  flags: {{n: {n}}}\n"
+        + (
+            f"  requires: [{{operation: step-{n - 1}, select: out.txt, rename: out in}}]\n"
+            * (n > 0)
+        )
+        for n in range(10)
+    )
+    (project / "reenact.yml").write_text(f"all:\n  steps:\n{steps}{operations}")
+    (project / "step.py").write_text("n = 0\nopen('out.txt', 'w').write(str(n))\n")
+    first = time.perf_counter()
+    command = [*bench.reenact, "run", "all", "--quiet"]
+    subprocess.run(command, cwd=project, env=bench.env, check=True)
+    beside = f"the first time {ms([time.perf_counter() - first])}"
+    times = bench.time({"reenact": [*command, "--needed"]}, project)
+    bench.say("`run --needed`, ten steps unchanged", "≤ 500 ms", ms(times["reenact"]), beside)
+
+
 def make_project(root: Path, files: int, *, git: bool) -> None:
     """Write a project of small modules, 50 to a package."""
     root.mkdir()
@@ -269,6 +322,8 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "disk": disk,
     "snapshot": snapshot,
     "listing": listing,
+    "operations": operations,
+    "pipeline": pipeline,
 }
 
 
