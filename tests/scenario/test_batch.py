@@ -151,12 +151,14 @@ def test_seeds_that_no_flag_takes_are_printed_and_not_saved(desk: Desk) -> None:
 
     printed = desk.ok("run", "plain.py", "x=[1,2]", "--seeds", "7..8", "--print-trials")
     saved = desk.reenact("run", "plain.py", "--seeds", "7..8", "--save-trials", "trials.csv")
+    mixed = desk.reenact("run", "plain.py", "x=[1,2]", "--save-trials", "-", "--json")
 
     rows = [line.split() for line in printed.splitlines()]
     assert rows[-4:] == [["1", "1", "7"], ["2", "1", "8"], ["3", "2", "7"], ["4", "2", "8"]]
     assert saved.status == 2
     assert "seeds that no flag takes" in saved.err
     assert not (desk.project / "trials.csv").exists()
+    assert (mixed.status, mixed.out) == (2, "")
 
 
 def test_a_command_of_any_language_is_run_with_several_values(desk: Desk) -> None:
@@ -465,6 +467,31 @@ def test_a_torn_line_in_the_file_of_trials_was_never_begun_with(desk: Desk) -> N
     desk.ok("run", "--restart", batch["id"])
 
     assert statuses(batch_of(desk)) == ["completed"] * 2
+
+
+def test_a_search_goes_on_after_a_torn_line(desk: Desk) -> None:
+    desk.ok("run", "train.py", "lr=[0.0:1]", "--trials", "2", "--minimize", "loss", "--quiet")
+    batch = batch_of(desk)
+    trials = desk.file(batch["id"], "trials")
+    first, second = trials.read_bytes().splitlines(keepends=True)
+    desk.ok("rm", batch["trials"][1]["id"], "--yes")
+    trials.write_bytes(first + second[:20])
+
+    desk.ok("run", "--restart", batch["id"])
+
+    assert statuses(batch_of(desk)) == ["completed"] * 2
+
+
+def test_a_damaged_file_of_trials_is_said(desk: Desk) -> None:
+    desk.ok("run", "train.py", "lr=[1,2]", "--quiet")
+    batch = batch_of(desk)["id"]
+    trials = desk.file(batch, "trials")
+    trials.write_bytes(b"{bad\n" + trials.read_bytes())
+
+    for words in (("show", batch), ("run", "--restart", batch)):
+        done = desk.reenact(*words)
+        assert done.status == 1
+        assert f"`{trials}` cannot be read" in done.err
 
 
 def test_failed_trials_are_run_again_only_if_asked_for(desk: Desk) -> None:

@@ -729,3 +729,27 @@ def test_memory_of_whoever_started_a_run_is_not_the_runs(desk: Desk) -> None:
     )
 
     assert done.stdout.strip() == "None" or int(done.stdout) < 200_000_000
+
+
+def test_modules_from_outside_the_project_are_kept(desk: Desk) -> None:
+    module = desk.project.parent / "lib" / "mine" / "__init__.py"
+    module.parent.mkdir(parents=True)
+    module.write_text("RATE = 0.5\n")
+    desk.env["PYTHONPATH"] = str(module.parent.parent)
+    desk.write("train.py", "import json, mine\nprint('rate:', mine.RATE)\n")
+    # The second one finds its bytecode.
+    first, second = desk.run("train.py"), desk.run("train.py")
+    module.write_text("RATE = 0.25\n# changed\n")
+    third = desk.run("train.py")
+
+    digests = []
+    for run_id in (first, second, third):
+        (found,) = desk.record(run_id)["inputs"]
+        assert (found["path"], found["role"]) == (str(module), "source")
+        digests.append(found["digest"])
+    assert digests[0] == digests[1] != digests[2]
+    desk.ok("gc")
+    kept = [desk.store / "blobs" / digest[:2] / digest[2:] for digest in digests]
+    assert [path.read_text().splitlines()[0] for path in kept[1:]] == ["RATE = 0.5", "RATE = 0.25"]
+    assert desk.json("fsck")["problems"] == []
+    assert str(module) in desk.reenact("diff", first, third).out

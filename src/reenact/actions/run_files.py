@@ -250,11 +250,13 @@ def describe_coverage(run: Run) -> list[tuple[str, str, str]]:
 
 
 def without_lists(run: Run, why: str) -> Run:
-    """Return a record for a store that has no room for the lists of its data sets."""
-    inputs = tuple(
-        file
-        if file.files is None
-        else msgspec.structs.replace(file, digest=None, reason=f"its list was not kept: {why}")
-        for file in run.inputs
-    )
-    return msgspec.structs.replace(run, inputs=inputs)
+    """Return a record for a store that has no room for what its inputs name."""
+    inputs = []
+    for file in run.inputs:
+        if file.files is not None:
+            reason = f"its list was not kept: {why}"
+            inputs.append(msgspec.structs.replace(file, digest=None, reason=reason))
+        else:
+            # Of a module the digest says something without its content, too.
+            inputs.append(msgspec.structs.replace(file, role=None))
+    return msgspec.structs.replace(run, inputs=tuple(inputs))

@@ -6,17 +6,16 @@ follows from the step's own run, and from a later line where that does not tell.
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 import msgspec
 
-from reenact.errors import NotFound
+from reenact.errors import Damaged, NotFound
 from reenact.model.identity import RunId
 from reenact.model.record import to_json
 from reenact.model.run import Run, Status, Step
 from reenact.model.words import counted
-from reenact.store.files import read_file
+from reenact.store.files import append_lines, read_file
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
 STEPS_FILE = "steps"
@@ -95,19 +94,23 @@ def append_entry(directory: str, entry: StepEntry) -> None:
         directory: the pipeline's `.reenact/`.
         entry: the line.
     """
-    with open(f"{directory}/{STEPS_FILE}", "ab") as file:
-        file.write(to_json(entry) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    append_lines(f"{directory}/{STEPS_FILE}", to_json(entry) + b"\n")
 
 
 def read_entries(directory: str) -> dict[str, StepEntry]:
-    """Return the line that counts of each step; a torn last line was never begun with."""
+    """Return the line that counts of each step; a torn last line was never begun with.
+
+    Raises:
+        Damaged: it cannot be read.
+    """
+    path = f"{directory}/{STEPS_FILE}"
     try:
-        lines = read_file(f"{directory}/{STEPS_FILE}").split(b"\n")
+        lines = read_file(path).split(b"\n")
+        entries = [msgspec.json.decode(line, type=StepEntry) for line in lines[:-1] if line]
     except FileNotFoundError:
         return {}
-    entries = (msgspec.json.decode(line, type=StepEntry) for line in lines[:-1] if line)
+    except msgspec.DecodeError as error:
+        raise Damaged(f"`{path}` cannot be read: {error}") from None
     return {entry.step: entry for entry in entries}
 
 

@@ -6,7 +6,6 @@ follows from the trial's own record.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -18,12 +17,12 @@ from reenact.actions.context import Context
 from reenact.actions.ground import Ground, RunRequest
 from reenact.actions.plan import redacted
 from reenact.actions.watch import Watcher
-from reenact.errors import NotFound, ReenactError
+from reenact.errors import Damaged, NotFound, ReenactError
 from reenact.model.identity import RunId
 from reenact.model.metrics import Summary
 from reenact.model.record import flag_from_json, to_json
 from reenact.model.run import Run, Status
-from reenact.store.files import read_file
+from reenact.store.files import append_lines, read_file
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
 TRIALS_FILE = "trials"
@@ -148,19 +147,23 @@ def append_entries(path: str, entries: Iterable[Entry]) -> None:
     for entry in entries:
         flags = {name: redacted(name, value) for name, value in entry.flags.items()}
         lines.append(to_json(msgspec.structs.replace(entry, flags=flags)) + b"\n")
-    with open(path, "ab") as file:
-        file.write(b"".join(lines))
-        file.flush()
-        os.fsync(file.fileno())
+    append_lines(path, b"".join(lines))
 
 
 def read_entries(directory: str) -> list[Entry]:
-    """Read what a batch was to do; a torn last line was never begun with."""
+    """Read what a batch was to do; a torn last line was never begun with.
+
+    Raises:
+        Damaged: it cannot be read.
+    """
+    path = f"{directory}/{TRIALS_FILE}"
     try:
-        lines = read_file(f"{directory}/{TRIALS_FILE}").split(b"\n")
+        lines = read_file(path).split(b"\n")
+        entries = [msgspec.json.decode(line, type=Entry) for line in lines[:-1] if line]
     except FileNotFoundError:
         return []
-    entries = [msgspec.json.decode(line, type=Entry) for line in lines[:-1] if line]
+    except msgspec.DecodeError as error:
+        raise Damaged(f"`{path}` cannot be read: {error}") from None
     # What was written later of a trial counts.
     return list({entry.number: entry for entry in entries}.values())
 

@@ -169,7 +169,7 @@ def _needed(store: Store) -> set[Digest]:
                 )
             run = stored.run
             needed.update(d for d in _blobs_of(run) if d is not None)
-            needed.update(run.data_sets)
+            needed.update(run.kept_inputs)
             for source in run.sources:
                 if source.tree in needed:
                     continue
@@ -207,7 +207,7 @@ class _Check:
             return
         if stored.damage is not None:
             self._problems.append(Problem("notes", stored.id, stored.damage))
-        for digest in (*_blobs_of(run), *run.data_sets):
+        for digest in (*_blobs_of(run), *run.kept_inputs):
             if digest is not None:
                 self._blob(digest, None, [stored.id])
         for source in run.sources:

@@ -42,6 +42,8 @@ def run_batch(
     if planned is None:
         return None
     if options["save_trials"] is not None:
+        if options["save_trials"] == "-" and options["as_json"]:
+            raise UsageError("`--save-trials -` and `--json` both write to standard output")
         _save(planned, options["save_trials"])
     if options["print_trials"] or options["dry_run"]:
         _print_plan(planned, as_json=options["as_json"])

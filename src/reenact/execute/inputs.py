@@ -3,7 +3,8 @@
 An input is a file that was there before the run and that one of its processes opened for reading:
 a file of the project, or any other one on the machine. No inputs are what the run has made itself,
 the project's code, what is installed, the system's files, settings and caches of programs, and the
-store; how many of those were opened is counted. What comes out of the cache of a model hub is an
+store; how many of those were opened is counted. Modules from outside the project are inputs, and
+their content is kept. What comes out of the cache of a model hub is an
 input, even if the run has downloaded it.
 
 Many files of one directory are one input, a data set: its digest is that of a blob that lists them.
@@ -37,9 +38,10 @@ from reenact.model.identity import Digest
 from reenact.model.paths import path_to_text
 from reenact.model.run import File, Process, Remark
 from reenact.model.words import counted
-from reenact.snapshot.rules import CACHES, CODE, LINKED_WHOLE, suffix
+from reenact.snapshot.rules import CACHES, CODE, LINKED_WHOLE, SOURCE_LIMIT, suffix
 from reenact.store.blobs import digest_bytes
 from reenact.store.digests import Digests
+from reenact.store.files import read_file
 from reenact.store.store import RECORD_DIRECTORY
 
 _NOT_DATA = CACHES | LINKED_WHOLE
@@ -134,6 +136,7 @@ class _Wanted(NamedTuple):
         origin: the hub that it comes from.
         known: its digest and size, where they are known already.
         is_rewritten: the run has written to the same file.
+        is_code: it is a module from outside the project.
     """
 
     path: str
@@ -143,6 +146,7 @@ class _Wanted(NamedTuple):
     origin: str | None = None
     known: tuple[Digest, int] | None = None
     is_rewritten: bool = False
+    is_code: bool = False
 
 
 class _Judge:
@@ -173,17 +177,22 @@ class _Judge:
         read = use.read
         if read is None:
             return None
+        what = None
         store = next((store for store in self._store if use.path.startswith(store)), None)
         if store is not None:
             if not _is_output_of_a_run(use.path[len(store) :]):
                 return "store"
-        elif (what := place.elsewhere.what(use.path)) is not None:
+        elif (what := place.elsewhere.what(use.path)) is not None and what != "source":
             return what
         if place.elsewhere.is_temporary(use.path) and not os.path.lexists(use.path):
             return "temporary"
         if self._is_own(use.path, read):
             return "own"
-        return _Wanted(use.path, use.path, "", read, is_rewritten=use.written_by is not None)
+        # A module from elsewhere is in no snapshot: its content is kept beside the record.
+        is_written = use.written_by is not None
+        return _Wanted(
+            use.path, use.path, "", read, is_rewritten=is_written, is_code=what == "source"
+        )
 
     def _of_project(self, use: Use, path: str, read: Event) -> _Wanted | str | None:
         place = self._place
@@ -290,7 +299,7 @@ class _Reader:
 
     Attributes:
         changed: paths of those that changed after they had been opened.
-        blobs: lists of data sets.
+        blobs: lists of data sets, and contents of modules.
     """
 
     def __init__(self, place: Place, digests: Digests) -> None:
@@ -305,8 +314,8 @@ class _Reader:
         for one in wanted:
             by_path.setdefault(one.path, one)
         inside = sorted(path for path in by_path if not path.startswith("/"))
-        outside = sorted(path for path in by_path if path.startswith("/"))
-        files = []
+        outside = sorted(p for p, one in by_path.items() if p.startswith("/") and not one.is_code)
+        files = [self._code(one) for one in by_path.values() if one.is_code]
         for paths, is_outside in ((inside, False), (outside, True)):
             singles, groups = find_data_sets(paths, self._place, is_outside=is_outside)
             files += [self._one(by_path[path]) for path in singles]
@@ -335,6 +344,20 @@ class _Reader:
             origin=one.origin,
             is_changed=content.is_changed,
         )
+
+    def _code(self, one: _Wanted) -> File:
+        """Describe a module, and keep its content where that is not too large."""
+        file = self._one(one)
+        try:
+            if file.size_bytes is None or file.size_bytes > SOURCE_LIMIT:
+                return file
+            content = read_file(one.at)
+        except OSError:
+            return file
+        if digest_bytes(content) != file.digest:
+            return file
+        self.blobs.append(content)
+        return msgspec.structs.replace(file, role="source")
 
     def _many(self, directory: str, wanted: list[_Wanted]) -> File:
         first = min(wanted, key=lambda one: one.read.time_ns)

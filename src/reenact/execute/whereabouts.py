@@ -102,10 +102,10 @@ class Whereabouts(NamedTuple):
         """Return `system`, `packages`, `source` or `settings` for what is no data, None for what may be."""
         if path.startswith(SYSTEM):
             return "system"
-        if path.endswith(".py") and path.startswith(self.modules):
-            return "source"
         if path.startswith(self.own) or _PACKAGES.search(path) or path.endswith((".pyc", ".pyo")):
             return "packages"
+        if path.endswith(".py") and path.startswith(self.modules):
+            return "source"
         if path.startswith(self.settings):
             return "settings"
         if path.startswith(self.home) and path[len(self.home) :].startswith(_SETTINGS):

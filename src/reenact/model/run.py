@@ -132,7 +132,8 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         is_changed: an input changed, or was deleted, after it had been opened: what the run has
             read may not be what has the digest.
         role: what an output is, where the script or its framework said so: `figure`, `model`,
-            `table`, `image`, `audio`, `text`, `histogram`, `notebook`; `file` for another one.
+            `table`, `image`, `audio`, `text`, `histogram`, `notebook`; `file` for another one. Of an
+            input `source`: a module from outside the project, whose content is kept.
         title: what the script calls it.
     """
 
@@ -612,9 +613,10 @@ class Run(
         return {name: next(iter(kinds)) for name, kinds in self.metric_sources.items()}
 
     @property
-    def data_sets(self) -> tuple[Digest, ...]:
-        """Blobs that list the files of inputs."""
-        return tuple(f.digest for f in self.inputs if f.files is not None and f.digest is not None)
+    def kept_inputs(self) -> tuple[Digest, ...]:
+        """Blobs of inputs: lists of the files of data sets, and modules from outside the project."""
+        kept = (f for f in self.inputs if f.files is not None or f.role == "source")
+        return tuple(file.digest for file in kept if file.digest is not None)
 
     @property
     def duration_s(self) -> float | None:

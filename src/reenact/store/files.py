@@ -67,6 +67,20 @@ def read_file(path: str) -> bytes:
         os.close(descriptor)
 
 
+def append_lines(path: str, lines: bytes) -> None:
+    """Add whole lines, and wait until they are on disk.
+
+    What an earlier writer could not finish, because it was killed or found no room, is cut off.
+    """
+    with open(path, "a+b") as file:
+        file.seek(0)
+        written = file.read()
+        file.truncate(written.rfind(b"\n") + 1)
+        file.write(lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def remove_if_there(path: str) -> None:
     """Remove a file that may be gone already."""
     try:

@@ -184,7 +184,9 @@ def test_lists_of_texts_are_several_values_with_elements_as_typed(option: Option
     words = Flag(name="x", binding=option, type=FlagType.STRING)
 
     assert read_text("x", "[a, [b]]", words) == Single(["a", "[b]"])
-    assert read_text("x", "[[1.10, yes], [b] ,[]]", words) == several(["1.10", "yes"], ["b"], [])
+    assert read_text("x", "[[1.10, yes], [b] ,[c]]", words) == several(
+        ["1.10", "yes"], ["b"], ["c"]
+    )
     assert read_text("x", "[['a,b', c], ['d']]", words) == several(["a,b", "c"], ["d"])
     assert read_text("x", "[[a]]*2", words) == several(["a"], times=2)
 

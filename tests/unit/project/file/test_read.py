@@ -577,6 +577,7 @@ def test_a_package_is_read(load: Load) -> None:
         ("a: {output-scalars: '(\\value)'}\n", "1: warning: the pattern `(\\value)` has no name: it needs two groups, for key and value, or named ones"),
         ("a: {optimizer: gp, optimizers: [gp]}\n", "1: error: operation `a` has both `optimizer` and `optimizers`"),
         ("a: {steps: 5}\n", "1: error: `steps` of operation `a` takes a list, not `5`"),
+        ("a: {steps: []}\n", "1: error: `steps` of operation `a` has no steps"),
         ("a: {steps: [{name: b}]}\n", "1: error: a step of operation `a` has no `run`"),
         ("a: {steps: [b c]}\n", "1: error: `c` is no setting: write `NAME=VALUE`"),
         ("a: {steps: [b --neded]}\n", "1: warning: option `--neded` of a step of operation `a` is not known (did you mean `--needed`?)"),
