@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from commands import Desk, wait_until
+from commands import PATIENCE_S, Desk, end, wait_until
 
 TRAIN = """
 x = 0.0
@@ -155,11 +153,15 @@ def test_a_search_that_was_killed_goes_on_in_another_round(desk: Desk, tmp_path:
                f"not os.path.exists({str(flag)!r}): time.sleep(0.01)\n")  # fmt: skip
     batch = desk.start(*SEARCH, "--optimizer", "halves.py", "--trials", "3", start_new_session=True)
     rounds = desk.store / "runs"
-    wait_until(lambda: list(rounds.glob("*/.reenact/rounds/3.json")), what="the third round")
-
-    os.kill(batch.pid, signal.SIGKILL)
-    batch.communicate()
-    flag.touch()
+    try:
+        wait_until(lambda: list(rounds.glob("*/.reenact/rounds/3.json")), what="the third round")
+        batch.kill()
+        batch.wait()
+    finally:
+        # The round holds the batch's output open: whoever reads that first waits for it.
+        flag.touch()
+        end(batch)
+        batch.communicate(timeout=PATIENCE_S)
     found = desk.json("runs", "--all")["runs"][0]["id"]
     wait_until(
         lambda: not [r for r in desk.json("runs", "-f", f"parent = {found}")["runs"]

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,12 @@ join:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def desk(tmp_path: Path) -> Iterator[Desk]:
     desk = Desk(tmp_path)
     desk.env["PIPELINE_LOG"] = str(tmp_path / "log")
     desk.write("step.py", STEP)
-    return desk
+    yield desk
+    go(desk)  # No step outlives its test.
 
 
 def ran(desk: Desk) -> list[str]:
@@ -361,6 +363,39 @@ step: {main: step, flags: {name: '', wait: '', lr: 0}}
     assert ran(desk) == ["trial", "trial", "trial", "last"]
     batch = desk.record(run_of(found, "trials"))
     assert (batch["restarts"], batch["batch"]["completed"]) == (1, 3)
+
+
+@pytest.mark.parametrize("target", ["all", "outer"])
+def test_a_deleted_trial_of_a_completed_step_is_missing(desk: Desk, target: str) -> None:
+    desk.write(
+        "reenact.yml",
+        """
+outer: {steps: [all]}
+all:
+  steps:
+    - {run: 'step lr=[1,2,3] name=trial', name: trials}
+    - {run: step name=last, name: last}
+step: {main: step, flags: {name: '', lr: 0}}
+""",
+    )
+    first = pipeline(desk, target)
+    ran(desk)
+    batch = next(run["id"] for run in desk.json("runs", "--all")["runs"] if run["batch"])
+    trials = [trial["id"] for trial in desk.json("show", batch)["trials"]]
+    desk.ok("rm", trials[1], "--yes")
+
+    found = pipeline(desk, "--restart", first["run"]["id"])
+
+    assert set(statuses(found).values()) == {"completed"}
+    assert ran(desk) == ["trial"]
+    again = desk.json("show", batch)["trials"]
+    assert [trial["status"] for trial in again] == ["completed"] * 3
+    assert [again[0]["id"], again[2]["id"]] == [trials[0], trials[2]]
+
+    desk.ok("rm", trials[2], "--yes")
+    desk.ok("run", "--restart", batch)
+    assert ran(desk) == ["trial"]
+    assert desk.record(batch)["batch"]["completed"] == 3
 
 
 def test_a_step_that_failed_runs_again_with_restart(desk: Desk) -> None:
@@ -710,6 +745,25 @@ def test_a_requirement_counts_by_content_whichever_run_it_is_of(desk: Desk) -> N
     assert "is taken: all that made it is the same" in same.err
     assert "requirements: data.txt changed" in other.err
     assert ran(desk) == ["new", "one"]
+
+
+@pytest.mark.parametrize("lr", ["1", "[1,2]"])
+def test_what_a_run_that_is_taken_makes_void_is_said(desk: Desk, lr: str) -> None:
+    first = desk.json("run", "step.py", f"lr={lr}", "--label", "old")["run"]["id"]
+    short = f"run {first[:8]} is taken as it is"
+    again = ("run", "step.py", f"lr={lr}", "--needed")
+
+    labelled = desk.reenact(*again, "--label", "new", "--tag", "t")
+    staged = desk.reenact(*again, "--stage")
+    behind = desk.reenact(*again, "--background", "--comment", "c")
+    plain = desk.reenact(*again)
+
+    assert f"{short}: its label and tags stay\n" in labelled.err
+    assert f"{short}: nothing is staged\n" in staged.err
+    assert f"{short}: its comment stays; nothing is started in the background\n" in behind.err
+    assert short not in plain.err
+    assert (labelled.out, staged.out, behind.out) == ("", f"{first}\n", f"{first}\n")
+    assert desk.json("show", first)["notes"]["label"] == "old"
 
 
 def test_a_script_and_a_batch_are_taken_as_well(desk: Desk) -> None:

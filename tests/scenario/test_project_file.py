@@ -338,3 +338,67 @@ def test_operations_of_packages_are_listed_and_can_be_asked_about(
     broken = desk.reenact("ops")
     assert (broken.status, broken.out) == (0, "own\t\n")
     assert broken.err.startswith("note: package `flowers` cannot be used: reenact.yml:")
+
+
+@pytest.mark.parametrize(
+    ("steps", "found"),
+    [
+        ("[c, other]", "pipelines start each other: `all` → `other` → `all`"),
+        ("[a, b]", "steps wait for each other: `a` → `b` → `a`"),
+        ("[c unknown=3]", "unknown flag `unknown` for operation `c`"),
+        ("[{run: c, flags: {nam: 3}}]", "unknown flag `nam` for operation `c`"),
+        ("[d zz=fast]", "unknown flag `zz` for operation `d`"),
+        ("[one zz=3]", "unknown flag `zz` for operation `one`"),
+        ("[{run: c, flags: {name: '${zz}'}}]", "step `c` refers to `zz`, which is no flag"),
+        ('["c name=${zz}"]', "step `c` refers to `zz`, which is no flag"),
+    ],
+)
+def test_check_finds_what_run_refuses_of_a_pipeline(desk: Desk, steps: str, found: str) -> None:
+    desk.write("step.py", SCRIPT)
+    desk.write(
+        "reenact.yml",
+        f"""all:
+  flags: {{y: 1}}
+  steps: {steps}
+other: {{steps: [all]}}
+one: {{flags: {{x: 1}}, steps: ["c name=${{x}}"]}}
+a: {{main: step, requires: {{operation: b}}}}
+b: {{main: step, requires: {{operation: a}}}}
+c: {{main: step, flags: {{name: c}}}}
+d: {{main: step}}
+""",
+    )
+
+    checked = desk.json("check")
+    refused = desk.reenact("run", "all")
+
+    assert [f["level"] for f in checked["findings"]] == ["error"]
+    assert found in checked["findings"][0]["message"]
+    assert refused.status == 2
+    assert found in refused.err
+    assert desk.ids() == []
+
+
+def test_check_finds_nothing_in_what_run_accepts_of_a_pipeline(desk: Desk) -> None:
+    desk.write("data/a.txt", "1")
+    desk.write("step.py", SCRIPT)
+    desk.write(
+        "reenact.yml",
+        """all:
+  flags: {y: 1}
+  steps:
+    - run: one x=2 c:name=[a,b]
+    - {run: c, flags: {name: '${y}'}}
+    - {run: c, flags: {nothing: 1}, force-flags: yes, name: forced}
+    - step.py lr=0.5
+    - {run: sh, flags: {}}
+    - {run: d, flags: {c: ./data}}
+one: {flags: {x: 1}, steps: ["c name=${x}"]}
+c: {main: step, flags: {name: c}}
+d: {main: step, requires: {operation: c, name: c}}
+sh: {exec: sh -c true}
+""",
+    )
+
+    assert desk.json("check")["findings"] == []
+    assert desk.reenact("run", "all", "--dry-run").status == 0

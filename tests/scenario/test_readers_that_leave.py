@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from commands import PATIENCE_S
+from commands import PATIENCE_S, Desk
 from fidelity import World, interpreters
 
 SCRIPTS = {
@@ -80,6 +81,79 @@ def test_a_script_whose_reader_leaves_ends_as_under_python(
     assert recorded == plain
     outputs = sorted(n for n in os.listdir(world.run_directory) if n.endswith(".txt"))
     assert outputs == [name for name in made if name.endswith(".txt")]
+
+
+TRIAL = """
+import sys, time
+x = 0
+print("x is", x, flush=True)
+if x == 1:
+    time.sleep(0.3)
+# More than a pipe holds: of a reader that is slow before it leaves, too.
+for i in range(20000):
+    print("more", i)
+print(f"loss: {x / 10}")
+if x == 3:
+    sys.exit(4)
+"""
+PIPELINE = """
+all: {steps: [train x=1, train x=2, train x=4]}
+train: {main: train}
+"""
+
+
+@pytest.mark.parametrize("reader", ["head -1", "sleep 1", "true"])
+@pytest.mark.parametrize("streams", ["", "2>&1"])
+def test_trials_do_not_suffer_from_a_reader_that_leaves(
+    tmp_path: Path, reader: str, streams: str
+) -> None:
+    desk = Desk(tmp_path)
+    desk.write("train.py", TRIAL)
+
+    status = _in_front_of(desk, "run train.py x=range[1:4]", streams, reader)
+
+    batch = next(run for run in desk.json("runs", "--all")["runs"] if run["batch"])
+    trials = desk.json("show", batch["id"])["trials"]
+    assert [trial["status"] for trial in trials] == [
+        "completed",
+        "completed",
+        "failed",
+        "completed",
+    ]
+    records = [desk.record(trial["id"]) for trial in trials]
+    assert [record["exit"]["code"] for record in records] == [0, 0, 4, 0]
+    assert [record["metrics"]["loss"]["last"] for record in records] == [0.1, 0.2, 0.3, 0.4]
+    assert [len(desk.ok("log", trial["id"]).splitlines()) for trial in trials] == [20002] * 4
+    assert status == desk.record(batch["id"])["exit"]["code"] == 1
+
+
+def test_steps_do_not_suffer_from_a_reader_that_leaves(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.write("train.py", TRIAL)
+    desk.write("reenact.yml", PIPELINE)
+
+    assert _in_front_of(desk, "run all", "2>&1", "head -1") == 0
+
+    steps = [run for run in map(desk.record, desk.ids()) if run.get("parent")]
+    assert sorted(run["metrics"]["loss"]["last"] for run in steps) == [0.1, 0.2, 0.4]
+
+
+def _in_front_of(desk: Desk, words: str, streams: str, reader: str) -> int:
+    """Return the status of a command before a pipe whose other end reads as much as it likes."""
+    line = (
+        f"{{ {shlex.quote(sys.executable)} -m reenact {words} {streams}; echo $? >&9; }} | {reader}"
+    )
+    path = desk.project.parent / "status"
+    subprocess.run(
+        ["bash", "-c", f"exec 9>{shlex.quote(str(path))}; {line}"],
+        cwd=desk.project,
+        env={**os.environ, **desk.env},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    return int(path.read_text())
 
 
 def test_standard_output_looks_as_it_does_under_python(tmp_path: Path) -> None:

@@ -701,6 +701,62 @@ def test_writing_to_what_another_run_made_leaves_that_alone(desk: Desk) -> None:
     assert [f["path"] for f in latest(desk)["outputs"]] == ["data/data1.txt"]
 
 
+SHELL = "import os\nos.system('echo more >> data/data1.txt')\n"
+
+
+def test_a_program_that_a_script_starts_does_not_reach_another_run(desk: Desk) -> None:
+    desk.write("append.py", SHELL)
+    desk.write("reenact.yml", PIPELINE.replace("main: show", "main: append", 1))
+    first = desk.run("prepare")
+
+    done = desk.reenact("run", "train")
+
+    assert (done.status, done.err) == (0, "")
+    assert (desk.store / "runs" / first / "data1.txt").read_text() == "0.5\n"
+    record = latest(desk)
+    assert [f["path"] for f in record["outputs"]] == ["data/data1.txt"]
+    assert record["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    "reason", ["asked for", "many files", "many files in a directory", "large"]
+)
+def test_what_a_program_does_to_linked_files_of_another_run_is_said(
+    desk: Desk, reason: str
+) -> None:
+    made = {
+        "asked for": "true",
+        "many files": "touch $(seq 1000)",
+        "many files in a directory": "mkdir many; cd many; touch $(seq 2100); cd ..",
+        "large": "truncate -s 65M large",
+    }[reason]
+    is_directory = reason.endswith("directory")
+    target = "many/7" if is_directory else "data1.txt"
+    desk.write("append.py", f"import os\nos.system('echo more >> data/{target}')\n")
+    text = PIPELINE.replace("mkdir sub;", f"{made}; mkdir sub;").replace(
+        "main: show", "main: append", 1
+    )
+    if reason == "asked for":
+        text = text.replace("path: data", "path: data\n      target-type: link")
+    desk.write(
+        "reenact.yml",
+        text.replace("name: prepared", "name: prepared\n      select: many", 1)
+        if is_directory
+        else text,
+    )
+    first = desk.run("prepare")
+
+    done = desk.reenact("run", "train")
+
+    complaint = (
+        f"files of run {first[:8]} changed while this run was linked to them, and are not what it "
+        f"made any more: data/{target}"
+    )
+    assert done.err == f"warning: {complaint}\n"
+    assert (desk.store / "runs" / first / target).read_text().endswith("more\n")
+    assert latest(desk)["warnings"] == [{"code": "written-through-run", "message": complaint}]
+
+
 def test_a_command_that_writes_to_what_another_run_made_leaves_that_alone(desk: Desk) -> None:
     desk.write(
         "reenact.yml",

@@ -320,7 +320,7 @@ def _make(
                     append_entries(f"{directory}/{TRIALS_FILE}", planned.entries)
                     for variant in planned.variants.values():
                         variant.keep(store.blobs)
-                    publish(store, run, notes_of(ground.request))
+                    publish(store, run, notes_of(planned, run, context))
             except BaseException:
                 shutil.rmtree(f"{store.directory(run_id)}.new", ignore_errors=True)
                 lock.release()

@@ -182,6 +182,8 @@ def _plan_search(
     )
     if search.optimizer is not None:
         request = msgspec.structs.replace(request, optimizer=search.optimizer.name)
+    elif search.name is not None:
+        request = msgspec.structs.replace(request, optimizer=search.name)
     values = {name: value_at(space, 0.5) for name, space in search.spaces.items()}
     variant = values.pop(VARIANT, None)
     flags: dict[str, Any] = {name: flag_to_json(value) for name, value in search.fixed.items()}
@@ -249,7 +251,8 @@ def make_search(
     made = make_sampler(name, spaces, directions, seed=seed)
     if limit is None:
         limit = ENDLESS if made.name == "grid" else DEFAULT_TRIALS
-    return Search(made.sampler, spaces, given, objectives, limit), made.remark
+    search = Search(made.sampler, spaces, given, objectives, limit, name=made.name)
+    return search, made.remark
 
 
 def as_typed(name: str, value: FlagValue, ground: Ground) -> str | FlagValue:

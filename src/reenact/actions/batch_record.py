@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import msgspec
@@ -14,15 +15,17 @@ from reenact.actions.ground import RunRequest
 from reenact.actions.plan import plan_on, redacted
 from reenact.actions.project_tree import PlannedTree
 from reenact.actions.search_defaults import space_text
-from reenact.actions.trials import VARIANT
+from reenact.actions.trials import VARIANT, Entry
 from reenact.actions.trials import request_of as request_of_trial
 from reenact.actions.variants import recorded
 from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId
 from reenact.model.paths import path_to_text, printable
+from reenact.model.record import flag_from_json
 from reenact.model.run import Batch, Notes, Operation, OperationKind, Run
 from reenact.model.secrets import redact
 from reenact.project.flag_text import format_value
+from reenact.project.template import fill_label
 from reenact.search.values import (
     Sequence,
     Setting,
@@ -153,11 +156,37 @@ def _as_flag(setting: Setting, written: str) -> FlagValue:
     return written or space_text(setting)
 
 
-def notes_of(request: RunRequest) -> Notes:
-    """Return what the user says about a batch from the start."""
+def notes_of(planned: PlannedBatch, run: Run, context: Context) -> Notes:
+    """Return what the user says about a batch from the start.
+
+    Args:
+        planned: the batch.
+        run: its first record.
+        context: where.
+    """
+    request = planned.ground.request
+    label = request.label
+    if label is not None and "${" in label:
+        on = planned.ground_of(planned.example)
+        example = plan_on(on, request_of_trial(on, planned.example), context)
+        values = {name: redacted(name, value) for name, value in example.values.items()}
+        given = {**_flags_of(planned.entries), **run.flags}
+        label = fill_label(label, {**values, **given}, given) or None
     return Notes(
-        label=None if request.label is None else printable(request.label),
+        label=None if label is None else printable(label),
         tags=tuple(map(printable, request.tags)),
         comment=None if request.comment is None else printable(request.comment),
         priority=request.priority,
     )
+
+
+def _flags_of(entries: Iterable[Entry]) -> dict[str, FlagValue]:
+    """Return the flags of trials: the value where all have the same, else the list of them."""
+    found: dict[str, list[FlagValue]] = {}
+    for entry in entries:
+        for name, value in entry.flags.items():
+            values = found.setdefault(name, [])
+            one = redacted(name, flag_from_json(value))
+            if one not in values:
+                values.append(one)
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items()}

@@ -194,6 +194,10 @@ class Children:
         """The parts that run, in the order in which they were started."""
         return [child.part for child in self._running.values()]
 
+    def pid_of(self, run_id: RunId) -> int | None:
+        """Return the process that watches over a part; None where none does."""
+        return next((c.pid for c in self._running.values() if c.part.run_id == run_id), None)
+
     def stop(self, run_id: RunId) -> None:
         """Ask one part to end, as `reenact stop` does."""
         for child in self._running.values():

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from reenact.actions.context import Context
-from reenact.errors import NotFound, ReenactError
-from reenact.project.file.find import Checked, check_project, load_project
-from reenact.project.file.model import Finding, Level, LoadedProject, ModelDef, OperationDef
-from reenact.project.file.packages import FILE_NAMES, installed_packages, search_path
+from reenact.errors import ReenactError
+from reenact.project.file.find import load_project
+from reenact.project.file.model import LoadedProject, ModelDef, OperationDef
+from reenact.project.file.packages import installed_packages, search_path
 from reenact.project.flag_text import nearest
 
 
@@ -141,67 +141,6 @@ def nearest_operation(context: Context, name: str) -> str | None:
     """Return the operation that a name that there is not most likely means."""
     project = project_of(context)
     return nearest(name, [offered.name for offered in _offered(project, {})])
-
-
-def check(context: Context, path: str | None = None) -> Checked:
-    """Read a project file and say everything about it.
-
-    Args:
-        context: where.
-        path: the file, or its directory; the project's when None.
-
-    Raises:
-        NotFound: there is no such file.
-    """
-    place = context.root.path if path is None else os.path.join(context.directory, path)
-    if os.path.isdir(place):
-        names = [name for name in FILE_NAMES if os.path.isfile(f"{place}/{name}")]
-        if not names:
-            shown = "here" if path is None else f"in `{path}`"
-            raise NotFound(
-                f"there is no project file {shown}",
-                hint="it is called `reenact.yml`; `reenact run train.py` needs none",
-            )
-        place = f"{place}/{names[0]}"
-    if not os.path.isfile(place):
-        raise NotFound(f"there is no file `{path}`")
-    checked = check_project(place, context.env)
-    if checked.project is None:
-        return checked
-    return checked._replace(findings=(*checked.findings, *_lost_steps(checked.project, context)))
-
-
-def _lost_steps(project: LoadedProject, context: Context) -> Iterator[Finding]:
-    """Say which steps run nothing that there is."""
-    for model in project.content.models:
-        for operation in model.operations:
-            for step in operation.steps or ():
-                name = step.run
-                if "${" in name or name.startswith("-") or _is_known(project, model, name):
-                    continue
-                if os.path.exists(os.path.join(project.directory, operation.base, name)):
-                    continue
-                if "/" in name and find_operation(context, name) is not None:
-                    continue
-                close = nearest(name, _names_for_steps(project, model))
-                yield Finding(
-                    level=Level.ERROR,
-                    place=step.place,
-                    message=f"step `{step.name}` of operation `{operation.full_name}`: there is "
-                    f"neither an operation nor a script `{name}`",
-                    hint=f"did you mean `{close}`?" if close else None,
-                )
-
-
-def _is_known(project: LoadedProject, model: ModelDef, name: str) -> bool:
-    return model.find_operation(name) is not None or (
-        project.content.find_operation(name) is not None
-    )
-
-
-def _names_for_steps(project: LoadedProject, model: ModelDef) -> list[str]:
-    own = [operation.name for operation in model.operations]
-    return [*own, *(operation.full_name for operation in project.content.operations)]
 
 
 def _offered(

@@ -584,7 +584,11 @@ def _required_by(step: PlannedStep) -> dict[str, Place]:
     assert step.plan is not None
     if step.plan.prepared is None:
         return {}
-    definition = step.plan.prepared.definition
+    return required_operations(step.plan.prepared.definition)
+
+
+def required_operations(definition: OperationDef) -> dict[str, Place]:
+    """Return the operations of which an operation requires runs, as `provides` names them."""
     return {
         name.strip().removeprefix(":"): source.place
         for requirement in definition.requires

@@ -58,6 +58,7 @@ from reenact.actions.steps import (
     StepState,
     append_entry,
     read_entries,
+    reopened,
     state_of,
 )
 from reenact.actions.trial_source import BatchListener
@@ -268,7 +269,7 @@ class _Pipeline:
         self.needs = {step.name: step.needs for step in planned.steps}
         entries = read_entries(self.record_directory)
         self.states = {
-            name: state_of(self.store, step, entries.get(name))
+            name: reopened(self.store, state_of(self.store, step, entries.get(name)))
             for name, step in self.recorded.items()
         }
         self._waiting = [name for name, state in self.states.items() if not state.is_done]
@@ -436,7 +437,8 @@ class _Pipeline:
         run = None if stored is None else stored.run
         if run is None or stored is None or former.entry is None or former.entry.is_taken:
             return None
-        if former.problem is not None or run.in_place or stored.status is Status.COMPLETED:
+        is_complete = stored.status is Status.COMPLETED and not former.is_open
+        if former.problem is not None or run.in_place or is_complete:
             return None
         context = self.context
         is_shared = self.planned.request.jobs > 1

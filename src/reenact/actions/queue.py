@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -33,7 +34,7 @@ from reenact.actions.ground import Ground, RunRequest
 from reenact.actions.notes import edit_notes
 from reenact.actions.plan import Plan, plan_run
 from reenact.actions.project_tree import PlannedTree, look_at_tree
-from reenact.actions.run_directory import claim, publish, take_over
+from reenact.actions.run_directory import TakenError, claim, publish, take_over
 from reenact.errors import CannotRun, NotFound, ReenactError, StoreUnusable, UsageError
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import printable
@@ -46,6 +47,8 @@ from reenact.store.store import RECORD_DIRECTORY, Store
 
 _LOOK_S = 1.0
 _CANNOT_RUN = 125
+_TAKEN = "taken"
+"""What the process of a part says when another queue was faster."""
 
 
 def stage_run(plan: Plan, context: Context, *, tree: PlannedTree | None = None) -> Run:
@@ -174,11 +177,11 @@ def run_queue(
         place._replace(has_terminal=False) for place in make_places(workers, gpus_per_worker, gpus)
     ]
     warm_up()
-    queue = _Queue(context, listener, once=once, all_projects=all_projects)
+    queue = StagedRuns(context, listener, once=once, all_projects=all_projects)
     return run_parts(queue, places, context.store, queue)
 
 
-class _Queue:
+class StagedRuns:
     """Staged runs as a source of parts."""
 
     def __init__(
@@ -189,6 +192,7 @@ class _Queue:
         self._once = once
         self._all_projects = all_projects
         self._mine: dict[RunId, Run] = {}
+        self._untold: set[RunId] = set()
         self._look_at = 0.0
         self._is_idle = False
 
@@ -218,6 +222,12 @@ class _Queue:
         context = self._context
 
         def body(place: Place) -> None:
+            try:
+                start(place)
+            except TakenError:
+                raise CannotRun(_TAKEN) from None
+
+        def start(place: Place) -> None:
             if run.batch is not None:
                 from reenact.actions.batch import resume_batch
 
@@ -235,6 +245,10 @@ class _Queue:
         """Take note of how a run ended; one that could not be started is not tried again."""
         run = self._mine.pop(end.part.run_id)
         self._look_at = 0.0
+        if end.problem == _TAKEN:
+            self._untold.discard(run.id)
+            return
+        self._say_started(run.id)
         store = self._context.store
         status = None if end.stored is None else end.stored.status
         if status is Status.STAGED and end.problem and not self._is_taken(run):
@@ -251,11 +265,22 @@ class _Queue:
         return not self._once
 
     def started(self, part: Part, place: Place) -> None:  # noqa: ARG002
-        """Say that a run starts."""
-        self._listener.started(part.run_id)
+        """Take note of what may start: another queue may be faster."""
+        self._untold.add(part.run_id)
 
     def tick(self, children: Children) -> None:
-        """Use the time for nothing."""
+        """Say of what has started that it has."""
+        for run_id in list(self._untold):
+            with suppress(NotFound):
+                run = self._context.store.read_run(run_id).run
+                pid = children.pid_of(run_id)
+                if run is not None and pid is not None and run.supervisor_pid == pid:
+                    self._say_started(run_id)
+
+    def _say_started(self, run_id: RunId) -> None:
+        if run_id in self._untold:
+            self._untold.remove(run_id)
+            self._listener.started(run_id)
 
 
 class _Nobody:

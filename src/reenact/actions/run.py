@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -286,6 +286,8 @@ class _Execution:
                 forwards=not (request.quiet or request.background),
                 has_input=not request.background,
                 time_limit_s=request.time_limit_s,
+                # Of many runs the later ones are not to suffer from what the reader has seen.
+                needs_reader=self.run.parent is None,
                 descriptors=request.descriptors,
             )
         )
@@ -575,12 +577,28 @@ class _Execution:
         assert self.tree is not None
         left = close_stage(self.stage, self.tree, self.pool)
         if left.written_through:
-            names = ", ".join(map(path_to_text, left.written_through[:3]))
-            self._warn(
-                "written-through",
-                f"project files changed while the run was linked to them: {names}",
-            )
+            self._warn_of_written(left.written_through)
         return [describe_output(self.directory, path) for path in left.outputs]
+
+    def _warn_of_written(self, paths: Sequence[str]) -> None:
+        """Say whose files changed while the run was linked to them."""
+        whose: dict[RunId | None, list[str]] = {}
+        for path in map(path_to_text, paths):
+            owner = next((d.run for d in self.run.dependencies if _has(d, path)), None)
+            whose.setdefault(owner, []).append(path)
+        for owner, names in whose.items():
+            shown = ", ".join(names[:3])
+            if len(names) > 3:
+                shown += f" and {len(names) - 3} more"
+            if owner is None:
+                message = f"project files changed while the run was linked to them: {shown}"
+                self._warn("written-through", message)
+                continue
+            self._warn(
+                "written-through-run",
+                f"files of run {owner[:8]} changed while this run was linked to them, and are not "
+                f"what it made any more: {shown}",
+            )
 
     def _outputs_in_place(self) -> list[File]:
         """Return what appeared or changed in the project, and what lies in the run directory."""
@@ -598,6 +616,10 @@ class _Execution:
 
     def _warn(self, code: str, message: str) -> None:
         self.warnings.append(Remark(code=code, message=printable(message)))
+
+
+def _has(dependency: Dependency, path: str) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in dependency.paths)
 
 
 def _now() -> datetime:

@@ -17,6 +17,10 @@ from reenact.store.lock import Lock
 from reenact.store.store import RECORD_DIRECTORY, STOP_MARKER, Store
 
 
+class TakenError(CannotRun):
+    """Somebody else has the run."""
+
+
 def claim(store: Store, run_id: RunId) -> Lock:
     """Make the directory of a new run, which nobody sees before `publish`, and take its lock.
 
@@ -65,7 +69,8 @@ def take_over(store: Store, former: Run) -> tuple[Lock, Run]:
         The lock, and the record as it is now.
 
     Raises:
-        CannotRun: it runs, parts of it do, or somebody else was faster.
+        TakenError: it runs, or somebody else was faster to start it.
+        CannotRun: parts of it run, or it was killed or restarted meanwhile.
     """
     from reenact.actions.recover import has_waiting_points, orphans, settle
 
@@ -73,11 +78,13 @@ def take_over(store: Store, former: Run) -> tuple[Lock, Run]:
     settle(store, store.read_run(run_id))
     lock = store.lock(run_id)
     if not lock.acquire():
-        raise CannotRun(f"run {run_id[:8]} is running", hint="`reenact stop` ends it")
+        raise TakenError(f"run {run_id[:8]} is running", hint="`reenact stop` ends it")
     now = store.read_run(run_id).record
     problem = None
+    kind = CannotRun
     if former.is_staged:
         if not now.is_staged:
+            kind = TakenError
             problem = f"run {run_id[:8]} has been started or stopped meanwhile"
     elif alive := orphans(now):
         problem = f"process {alive[0]} of run {run_id[:8]} lives on without its supervisor"
@@ -89,6 +96,6 @@ def take_over(store: Store, former: Run) -> tuple[Lock, Run]:
         problem = f"points of run {run_id[:8]} wait for room on the disk"
     if problem is not None:
         lock.release()
-        raise CannotRun(problem, hint="look at it with `reenact show`, stop it, try again")
+        raise kind(problem, hint="look at it with `reenact show`, stop it, try again")
     remove_if_there(store.record_path(run_id, STOP_MARKER))
     return lock, now

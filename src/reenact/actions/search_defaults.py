@@ -33,14 +33,16 @@ def search_defaults(ground: Ground, optimizer: str | None) -> SearchDefaults:
     if ground.defined is None:
         return SearchDefaults("tpe" if is_any else optimizer, usual)
     definition = ground.defined.definition
+    trials = definition.default_max_trials
     for offered in definition.optimizers:
         if offered.name == optimizer or (optimizer in (None, DEFAULT) and offered.default):
             optimizer = offered.algorithm
+            trials = trials if offered.trials is None else offered.trials
             break
     else:
         optimizer = "tpe" if is_any else optimizer
     objectives = tuple((o.direction, o.column) for o in definition.objectives) or usual
-    return SearchDefaults(optimizer, objectives, definition.default_max_trials)
+    return SearchDefaults(optimizer, objectives, trials)
 
 
 def with_declared_spaces(ground: Ground, settings: dict[str, Setting]) -> dict[str, Setting]:

@@ -6,10 +6,12 @@ follows from the step's own run, and from a later line where that does not tell.
 
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 import msgspec
 
+from reenact.actions.trials import read_entries as read_trials
 from reenact.errors import Damaged, NotFound
 from reenact.model.identity import RunId
 from reenact.model.record import to_json
@@ -47,6 +49,7 @@ class StepState(NamedTuple):
         stored: its run; None as long as there is none.
         is_skipped: it does not run because of another one that failed.
         remark: what the reader must know although the step has completed.
+        is_open: it has completed, and some of what it made is not there any more.
     """
 
     name: str
@@ -55,6 +58,7 @@ class StepState(NamedTuple):
     problem: str | None = None
     is_skipped: bool = False
     remark: str | None = None
+    is_open: bool = False
 
     @property
     def status(self) -> str:
@@ -63,14 +67,14 @@ class StepState(NamedTuple):
             return "skipped"
         if self.problem is not None:
             return str(Status.FAILED)
-        if self.stored is None:
+        if self.stored is None or self.is_open:
             return "waiting"
         return str(Status.COMPLETED if self.is_done else self.stored.status)
 
     @property
     def is_done(self) -> bool:
         """Whether what depends on it can run."""
-        if self.stored is None or self.problem is not None:
+        if self.stored is None or self.problem is not None or self.is_open:
             return False
         return self.stored.status is Status.COMPLETED or self.remark is not None
 
@@ -84,7 +88,7 @@ class StepState(NamedTuple):
         """Whether it ended otherwise than it should."""
         if self.problem is not None:
             return True
-        return self.stored is not None and not self.is_done and not self.is_alive
+        return not (self.stored is None or self.is_open or self.is_done or self.is_alive)
 
 
 def append_entry(directory: str, entry: StepEntry) -> None:
@@ -135,6 +139,27 @@ def state_of(
     if not step.fails_with_trials and stored.run is not None and stored.status is Status.FAILED:
         remark = _about_trials(stored.run)
     return StepState(step.name, entry, stored, entry.problem or problem, remark=remark)
+
+
+def reopened(store: Store, state: StepState) -> StepState:
+    """Return a step that waits again where runs that its batch or pipeline made were deleted.
+
+    What was there before the pipeline is not its own to complete.
+    """
+    entry = state.entry
+    if not state.is_done or entry is None or entry.is_taken or not _lacks_runs(store, entry.run):
+        return state
+    return state._replace(is_open=True, remark=None)
+
+
+def _lacks_runs(store: Store, run_id: RunId) -> bool:
+    """Tell whether a run that started others, or one of these, has lost any of them."""
+    if not os.path.isdir(store.directory(run_id)):
+        return True
+    directory = f"{store.directory(run_id)}/{RECORD_DIRECTORY}"
+    own = [trial.run for trial in read_trials(directory)]
+    own += [step.run for step in read_entries(directory).values() if not step.is_taken]
+    return any(_lacks_runs(store, one) for one in own)
 
 
 def _about_trials(run: Run) -> str | None:

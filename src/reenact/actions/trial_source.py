@@ -266,6 +266,7 @@ class Search(NamedTuple):
         limit: how many trials there are to be.
         is_learning: what earlier runs of the operation reached counts.
         optimizer: the operation that makes proposals, in place of the sampler.
+        name: of the sampler, which may be another one than was asked for.
     """
 
     sampler: Sampler
@@ -275,6 +276,7 @@ class Search(NamedTuple):
     limit: int
     is_learning: bool = True
     optimizer: Optimizer | None = None
+    name: str | None = None
 
 
 class ProposedTrials(TrialList):

@@ -99,13 +99,7 @@ def _find_equal(planned: PlannedBatch, options: dict[str, Any], context: Context
     tree = look_at_tree(plan, context, keep=False) if plan.request.snapshot else None
     with Finder(context) as finder:
         answer = finder.find_batch(planned, plan, tree)
-    return tell_answer(
-        answer,
-        context,
-        explains=options["explain"],
-        as_json=options["as_json"],
-        quiet=options["quiet"],
-    )
+    return tell_answer(answer, context, options)
 
 
 def _resume(request: RunRequest, former: Run, options: dict[str, Any], context: Context) -> int:

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from reenact.actions.check import check
 from reenact.actions.context import Context
-from reenact.actions.operations import check
 from reenact.cli.options import as_json
 from reenact.cli.output import print_json, say, style, visible
 from reenact.errors import EXIT_OK, EXIT_USAGE

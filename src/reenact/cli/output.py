@@ -34,7 +34,13 @@ def style(text: str, *names: str, stream: IO[str] | None = None) -> str:
 
 def say(text: str) -> None:
     """Talk to the user, on standard error."""
-    print(text.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+    try:
+        print(text.encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+    except BrokenPipeError:
+        # Nobody listens any more; what we do goes on.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 def print_json(value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from reenact.actions.context import Context
@@ -91,28 +90,51 @@ def resume(request: RunRequest, former: Run, options: dict[str, Any], context: C
     return _report(resume_pipeline(former, context, listener, **allowed), request, options)
 
 
-def find_equal(
-    plan: Plan, context: Context, *, explains: bool, as_json: bool, quiet: bool
-) -> Run | None:
+def find_equal(plan: Plan, context: Context, options: dict[str, Any]) -> Run | None:
     """Return the run that a plan would only repeat, and say so; None if it must run."""
     tree = look_at_tree(plan, context, keep=False) if plan.request.snapshot else None
     with Finder(context) as finder:
         answer = finder.find(plan, tree)
-    return tell_answer(answer, context, explains=explains, as_json=as_json, quiet=quiet)
+    return tell_answer(answer, context, options)
 
 
-def tell_answer(
-    answer: Answer, context: Context, *, explains: bool, as_json: bool, quiet: bool
-) -> Run | None:
-    """Say what `--needed` has found; return the run that is taken."""
-    if explains or (answer.run is not None and not quiet):
+def tell_answer(answer: Answer, context: Context, options: dict[str, Any]) -> Run | None:
+    """Say what `--needed` has found, and what it makes void; return the run that is taken."""
+    if options["explain"] or (answer.run is not None and not options["quiet"]):
         say(visible(answer.explain()))
     if answer.run is None:
         return None
     run = context.store.read_run(answer.run).record
-    if as_json:
+    void = _made_void(options)
+    if void and not options["quiet"]:
+        say(f"run {run.id[:8]} is taken as it is: {'; '.join(void)}")
+    if options["as_json"]:
         print_json({"ok": True, "taken": True, "run": run})
+    elif options["background"] or options["stage"] or options["stage_trials"]:
+        print(run.id)
     return run
+
+
+def _made_void(options: dict[str, Any]) -> list[str]:
+    """Say what is not done for a run that is taken."""
+    notes = [
+        name
+        for name, value in (
+            ("label", options["label"]),
+            ("tags", options["tags"]),
+            ("comment", options["comment"]),
+        )
+        if value
+    ]
+    found = []
+    if notes:
+        is_one = len(notes) == 1 and notes[0] != "tags"
+        found.append(f"its {' and '.join(notes)} {'stays' if is_one else 'stay'}")
+    if options["stage"] or options["stage_trials"]:
+        found.append("nothing is staged")
+    if options["background"]:
+        found.append("nothing is started in the background")
+    return found
 
 
 # --- who is told ---
@@ -194,7 +216,7 @@ class _Lines(_Silence):
 
     def _say(self, step: str, text: str, colour: str = "dim") -> None:
         name = style(f"{self._prefix}{step}", "bold")
-        print(f"{name}: {style(visible(text), colour)}", file=sys.stderr, flush=True)
+        say(f"{name}: {style(visible(text), colour)}")
 
 
 def _make_listener(request: RunRequest, *, explains: bool) -> PipelineListener:

@@ -163,14 +163,7 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
         from reenact.cli.pipeline import find_equal
 
         _refuse_needed(request, options)
-        taken = find_equal(
-            plan,
-            context,
-            explains=options["explain"],
-            as_json=options["as_json"],
-            quiet=options["quiet"],
-        )
-        if taken is not None:
+        if find_equal(plan, context, options) is not None:
             return 0
     if options["stage"]:
         from reenact.actions.queue import stage_run

@@ -43,13 +43,21 @@ class Stream:
     """One of the child's output streams and where it goes."""
 
     def __init__(
-        self, stream: int, descriptor: int, forward: int | None, *, is_terminal: bool
+        self,
+        stream: int,
+        descriptor: int,
+        forward: int | None,
+        *,
+        is_terminal: bool,
+        needs_reader: bool = True,
     ) -> None:
         self.stream = stream
         self.descriptor = descriptor
         self.forward = forward
         self.is_terminal = is_terminal
         self.is_open = True
+        self._needs_reader = needs_reader
+        self._is_unheard = False
         self._waits = forward is not None and not _takes_everything(forward)
         self._pending = memoryview(b"")
         self._read_bytes = 0
@@ -97,7 +105,7 @@ class Stream:
 
     def push(self) -> Flow:
         """Hand on what has been read, as far as that does not make us wait."""
-        if self.forward is None:
+        if self.forward is None or self._is_unheard:
             self._pending = memoryview(b"")
             return Flow.ON
         try:
@@ -111,9 +119,12 @@ class Stream:
                 self._pending = self._pending[written:]
         except BlockingIOError:
             return Flow.BLOCKED
-        except OSError:
+        except OSError as error:
             self._pending = memoryview(b"")
-            return Flow.ENDED
+            if self._needs_reader or error.errno != errno.EPIPE:
+                return Flow.ENDED
+            # `forward` stays what it is: whoever waits for room in front of it looks it up.
+            self._is_unheard = True
         return Flow.ON
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ to end by itself, and what was asked for is reported.
 
 Covered: the whole process group is stopped, politely first; output keeps its order per stream; the
 child's exit status is exact. A reader that goes away (`| head`) is felt by the child as it would be
-without us.
+without us, unless its command needs none.
 Not covered: a grandchild that moves itself to another session outlives its run. The order between
 the two streams is that in which their bytes reached us. Other descriptors that we inherited and
 hand on stay open in us, too: their other end feels no end of them before ours.
@@ -79,6 +79,8 @@ class Command(NamedTuple):
         forwards: output goes on to our own standard output and error.
         has_input: the child shares our standard input; otherwise it reads nothing.
         time_limit_s: stop it after that many seconds.
+        needs_reader: the child feels that the reader of our output has gone, as it would without
+            us; otherwise it does not, and goes on for the listener alone.
         descriptors: file descriptors beside the standard ones that the child shares with us.
     """
 
@@ -88,6 +90,7 @@ class Command(NamedTuple):
     forwards: bool = True
     has_input: bool = True
     time_limit_s: float | None = None
+    needs_reader: bool = True
     descriptors: tuple[int, ...] = ()
 
 
@@ -215,13 +218,24 @@ class Child:
     def _open_stream(self, stream: int, ours: int, pty: Pty | None, closing: list[int]) -> int:
         forward = ours if self.command.forwards else None
         if pty is not None:
-            self._streams[pty.master] = Stream(stream, pty.master, forward, is_terminal=True)
+            self._add_stream(stream, pty.master, forward, is_terminal=True)
             return pty.slave
         read, write = os.pipe()
         closing.append(write)
         _enlarge(read)
-        self._streams[read] = Stream(stream, read, forward, is_terminal=False)
+        self._add_stream(stream, read, forward, is_terminal=False)
         return write
+
+    def _add_stream(
+        self, stream: int, descriptor: int, forward: int | None, *, is_terminal: bool
+    ) -> None:
+        self._streams[descriptor] = Stream(
+            stream,
+            descriptor,
+            forward,
+            is_terminal=is_terminal,
+            needs_reader=self.command.needs_reader,
+        )
 
     # --- watch ---
 

@@ -68,8 +68,8 @@ def read_trials(
 def format_trials(trials: Iterable[Trial]) -> str:
     r"""Write planned trials as CSV that `read_trials` reads as the same trials.
 
-    Line ends are `\n`; flags stand in the order in which they first appear. A trial that sets
-    nothing has no line.
+    Line ends are `\n`; flags stand in the order in which they first appear. Trials of
+    which none sets anything are no file.
     """
     planned = list(trials)
     names = list(dict.fromkeys(name for trial in planned for name in trial.settings))
@@ -116,7 +116,8 @@ def _of_suffix(path: str, suffix: str, text: str) -> Iterator[_Raw]:
 
 
 def _read_csv(path: str, text: str) -> Iterator[_Raw]:
-    reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    lines = list(io.StringIO(text, newline=""))
+    reader = csv.reader(lines, skipinitialspace=True, strict=True)
     header: list[str] | None = None
     while True:
         line = reader.line_num + 1
@@ -136,7 +137,8 @@ def _read_csv(path: str, text: str) -> Iterator[_Raw]:
                 f"{path}:{line}: {len(cells)} cells, but the header has {len(header)}",
                 hint="put quotes around a value with a comma",
             )
-        if any(cells):
+        # A row of empty cells is a trial too, with all defaults; a blank line is none.
+        if any(text.strip() for text in lines[line - 1 : reader.line_num]):
             yield line, {name: cell for name, cell in zip(header, cells, strict=False) if cell}
 
 

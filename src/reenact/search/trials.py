@@ -80,7 +80,7 @@ def plan_trials(
     total = sum(grid.size for grid in grids)
     if (total if limit is None else min(total, limit)) * max(1, len(seeds)) > MAX_TRIALS:
         raise UsageError(
-            f"this makes {total * max(1, len(seeds))} trials",
+            f"this makes {total * max(1, len(seeds))} trials, and at most {MAX_TRIALS} may be",
             hint="choose some of them with `--trials`",
         )
     is_drawn = limit is not None and limit < total
@@ -112,10 +112,17 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         first = int(found[1])
         last = first if found[2] is None else int(found[2])
         step = 1 if found[3] is None else int(found[3])
-        if last < first or step < 1 or (last - first) // step >= MAX_TRIALS:
+        if last < first or step < 1:
             raise UsageError(
                 f"`--seeds {text}`: `{part.strip()}` cannot be counted through",
                 hint="write the smaller seed first, and a step from 1: `0..9..3`",
+            )
+        count = (last - first) // step + 1
+        if count > MAX_TRIALS:
+            raise UsageError(
+                f"`--seeds {text}`: `{part.strip()}` is {count} seeds, and at most {MAX_TRIALS} "
+                "may be",
+                hint="name fewer, or take a larger step: `0..9..3`",
             )
         seeds.update(dict.fromkeys(range(first, last + 1, step)))
     return tuple(seeds)

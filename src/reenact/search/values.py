@@ -315,8 +315,9 @@ class _Reader:
         if repeated is not None and _is_list(repeated[1]):
             times = int(repeated[2])
             items = self._items(repeated[1])
-            if not items or not 1 <= times * len(items) <= MAX_VALUES:
+            if not times or not items:
                 raise self._error(f"`{text}` has no values", "write e.g. `[0.1]*3`")
+            self._check_count(times * len(items), text, "repeat it less often")
             if not self.is_several(items):
                 raise self._error(
                     f"`{text}` repeats numbers where each value is a list",
@@ -436,8 +437,9 @@ class _Reader:
             step = exact[2] if len(exact) > 2 else Fraction(1)
             return self._range(exact[0], exact[1], step, words, text)
         count = _whole(exact[2]) if len(exact) > 2 else 5
-        if count is None or not 1 <= count <= MAX_VALUES:
+        if count is None or count < 1:
             raise self._error(f"`{text}` has no count of values", f"write `{form}`")
+        self._check_count(count, text, "take a smaller count")
         if function == "linspace":
             return tuple(float(number) for number in _spread(exact[0], exact[1], count))
         if function == "logspace":
@@ -457,12 +459,15 @@ class _Reader:
                 f"`{text}` never reaches its end", f"write `{FORMS['range']}`, e.g. `range[5:1:-1]`"
             )
         steps = int((end - start) / step)
-        if steps >= MAX_VALUES:
-            raise self._error(f"`{text}` has {steps + 1} values", "take a larger step")
+        self._check_count(steps + 1, text, "take a larger step")
         numbers = [start + step * i for i in range(steps + 1)]
         if all(re.fullmatch(r"[+-]?[0-9]+", word) for word in words):
             return tuple(int(number) for number in numbers)
         return tuple(float(number) for number in numbers)
+
+    def _check_count(self, count: int, text: str, hint: str) -> None:
+        if count > MAX_VALUES:
+            raise self._error(f"`{text}` has {count} values, and at most {MAX_VALUES} may be", hint)
 
     def _number(self, word: str, text: str, form: str) -> Fraction:
         number = _exact(word)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -103,7 +105,7 @@ def test_a_broken_entry_point_is_named() -> None:
         ("tpe", "optuna", "reenact[search]"),
         ("nsga2", "optuna", "reenact[search]"),
         ("cmaes", "cmaes", "reenact[search]"),
-        ("gp", "torch", "torch"),
+        ("gp", "optuna", "reenact[search]"),
     ],
 )
 def test_what_is_not_installed_is_said_in_one_line(
@@ -118,6 +120,28 @@ def test_what_is_not_installed_is_said_in_one_line(
         f"the optimizer `{name}` needs {module}, which is not installed beside Reenact"
     )
     assert caught.value.hint == f"install `{package}`, or use `--optimizer random`"
+
+
+@pytest.mark.parametrize("module", ["torch", "scipy"])
+def test_without_what_a_gaussian_process_needs_another_search_stands_in(
+    module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for other in ("torch", "scipy"):
+        # Found, whether it is installed or not: the search is made, and never asked.
+        found = types.ModuleType(other)
+        found.__spec__ = ModuleSpec(other, None)
+        monkeypatch.setitem(sys.modules, other, found)
+    assert make_sampler("gp", SPACES, DOWN).name == "gp"
+    monkeypatch.setitem(sys.modules, module, None)
+
+    made = make_sampler("bayesian", SPACES, DOWN)
+
+    assert made.name == "tpe"
+    assert made.remark == (
+        f"`gp` needs {module}, which is not installed beside Reenact: `tpe` searches instead; "
+        f"install `{module}` for `gp`"
+    )
+    assert made.sampler.ask(1)
 
 
 def test_a_search_needs_something_to_search() -> None:

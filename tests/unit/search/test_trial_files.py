@@ -48,6 +48,22 @@ def test_csv_has_a_trial_in_every_row() -> None:
 
 
 @pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("text", "trials"),
+    [
+        ("lr,opt\n,\n1,\n", [{}, {"lr": 1}]),
+        ("lr,opt\n\n , \n", [{}]),
+        ("lr\n  \n1\n\n", [{"lr": 1}]),
+        ('lr\n""\n1\n', [{}, {"lr": 1}]),
+    ],
+)
+def test_a_row_of_empty_cells_is_a_trial_and_a_blank_line_is_none(
+    text: str, trials: list[dict[str, FlagValue]]
+) -> None:
+    assert read("t.csv", text) == trials
+
+
+@pytest.mark.usefixtures("here")
 def test_csv_of_other_programs_is_read() -> None:
     assert read("t.csv", "\ufefflr,epochs,\r\n1,2,\r\n3,4,\r\n") == [
         {"lr": 1, "epochs": 2},
@@ -209,10 +225,10 @@ FLAG_VALUES = st.recursive(
 
 @given(
     st.lists(
-        st.dictionaries(st.sampled_from(["lr", "a b", 'quote"d', "x"]), FLAG_VALUES, min_size=1),
+        st.dictionaries(st.sampled_from(["lr", "a b", 'quote"d', "x"]), FLAG_VALUES),
         min_size=1,
         max_size=5,
-    )
+    ).filter(any)
 )
 def test_saved_trials_are_read_as_the_same(
     tmp_path_factory: pytest.TempPathFactory, planned: list[dict[str, FlagValue]]

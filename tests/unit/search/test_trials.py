@@ -182,6 +182,11 @@ def test_other_seeds_are_refused(text: str) -> None:
     assert caught.value.hint
 
 
+def test_too_many_seeds_are_counted() -> None:
+    with pytest.raises(UsageError, match=r"is 3000001 seeds, and at most 1000000"):
+        parse_seeds("1,0..3000000")
+
+
 @pytest.mark.parametrize(
     ("names", "found"),
     [

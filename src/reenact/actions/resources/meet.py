@@ -1,8 +1,9 @@
 """Put what is required into a run directory, while its run is prepared.
 
 Files are linked, so that nothing is copied which is only read; the probe makes a link private before
-Python writes to it. Text of the project's own is a copy of the snapshot's, and what a command or
-flags change is a copy of the run's own.
+Python writes to it. What another run has left is copied up to `COPIED_BYTES`, because it is the record
+of a result and other programs write through links. Text of the project's own is a copy of the
+snapshot's, and what a command or flags change is a copy of the run's own.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ from reenact.store.blobs import digest_bytes, digest_file
 from reenact.store.digests import Digests
 from reenact.store.files import read_file, remove_if_there, temporary_name
 from reenact.store.store import Store
+
+COPIED_BYTES = 64 << 20
+COPIED_FILES = 1000
+"""Up to so much of another run is copied for each requirement; what has more is linked."""
 
 _TOLD = 2000
 
@@ -106,7 +111,7 @@ def meet(
         tree: the project's files.
         env: for commands.
         is_protected: the probe makes links private before the operation writes to them; what another
-            run has left is copied otherwise.
+            run has left is copied otherwise, however large it is.
         progress: told how far a download is.
 
     Raises:
@@ -160,6 +165,8 @@ class _Work:
         self.inputs: dict[str, File] = {}
         self.blobs: list[bytes] = []
         self.remarks: list[str] = []
+        # Whether the source that is put there just now is another run's, and small.
+        self.is_small_run = False
         # What was put there, with the digest of each file.
         self.placed: dict[str, Digest | None] = {}
 
@@ -199,6 +206,7 @@ class _Work:
             else:
                 name = path if one.url is None else name_of(one.url)
                 pieces = (Piece(path, place(one.resource, one.source, os.path.basename(name))),)
+        self.is_small_run = one.run is not None and self._are_small(pieces)
         for piece in pieces:
             self._put(one, piece)
         if one.source.post_process is not None and self.stage is not None:
@@ -267,6 +275,8 @@ class _Work:
         if len(files) >= FOLDED_FROM and not is_copy and not os.path.lexists(here):
             self._make_room(one, piece.path)
             self._link(piece.at, piece.path, size=-1, mtime_ns=-1)
+            if one.run is not None:
+                self._watch(piece, files)
             return
         for name in files:
             self._put_file(one, Piece(f"{piece.at}/{name}", f"{piece.path}/{name}"))
@@ -294,7 +304,36 @@ class _Work:
     def _is_copy(self, one: Planned) -> bool:
         if one.source.target_type == "copy" or one.source.post_process is not None:
             return True
-        return one.run is not None and not self.is_protected and one.source.target_type is None
+        if one.run is None or one.source.target_type is not None:
+            return False
+        return self.is_small_run or not self.is_protected
+
+    def _are_small(self, pieces: Iterable[Piece]) -> bool:
+        """Tell whether files are few and small enough for every run to have copies of them."""
+        bytes_left, files_left = COPIED_BYTES, COPIED_FILES
+        for piece in pieces:
+            if os.path.isdir(piece.at):
+                paths = [f"{piece.at}/{name}" for name in list_files(piece.at)]
+            else:
+                paths = [piece.at]
+            files_left -= len(paths)
+            if files_left < 0:
+                return False
+            bytes_left -= sum(os.stat(path).st_size for path in paths if os.path.isfile(path))
+            if bytes_left < 0:
+                return False
+        return True
+
+    def _watch(self, piece: Piece, files: Iterable[str]) -> None:
+        """Remember what the files of a linked directory are like, to know afterwards if they changed."""
+        assert self.stage is not None
+        for name in files:
+            at = f"{piece.at}/{name}"
+            if os.path.isfile(at):
+                status = os.stat(at)
+                target = f"{REQUIRED_LINK}{at.lstrip('/')}"
+                links = self.stage.links
+                links[f"{piece.path}/{name}"] = (target, status.st_size, status.st_mtime_ns)
 
     def _snapshot_of(self, at: str) -> str | None:
         """Return where the snapshot's copy of a file of the project's source is in the run directory."""

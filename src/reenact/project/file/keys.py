@@ -271,6 +271,15 @@ PUBLISH_KEYS: dict[str, Key] = {
 OPTIMIZER_KEYS = ("algorithm", "default")
 """All other keys of an optimizer are its settings."""
 
+OPTIMIZER_TRIALS = ("trials", "max-trials", "max_trials")
+"""Settings of an optimizer that say how many trials it has."""
+
+OPTIMIZER_NOT_HERE = (
+    "acq-func", "acq_func", "kappa", "noise", "prev-trials", "prev_trials", "random-starts",
+    "random_starts", "xi",
+)  # fmt: skip
+"""Settings that optimizers of Guild have, and those here do not."""
+
 OBJECTIVE_KEYS: dict[str, Key] = {
     "minimize": Key("texts", "columns to minimize"),
     "maximize": Key("texts", "columns to maximize"),

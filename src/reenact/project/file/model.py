@@ -354,12 +354,14 @@ class OptimizerDef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     Attributes:
         algorithm: a built-in one, or an operation.
         flags: its settings.
+        trials: how many there are to be.
     """
 
     name: str
     algorithm: str
     place: Place
     default: bool = False
+    trials: int | None = None
     flags: dict[str, FlagValue] = {}
 
 

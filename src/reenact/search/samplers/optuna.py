@@ -38,16 +38,21 @@ def make_proposer(name: str) -> Propose:
     Raises:
         UsageError: something that it needs is not installed beside Reenact.
     """
-    for module in _NEEDS[name]:
-        if find_spec(module) is None:
-            what = module if module in ("torch", "scipy") else "reenact[search]"
-            raise UsageError(
-                f"the optimizer `{name}` needs {module}, which is not installed beside Reenact",
-                hint=f"install `{what}`, or use `--optimizer random`",
-            )
+    module = missing(name)
+    if module is not None:
+        what = module if module in ("torch", "scipy") else "reenact[search]"
+        raise UsageError(
+            f"the optimizer `{name}` needs {module}, which is not installed beside Reenact",
+            hint=f"install `{what}`, or use `--optimizer random`",
+        )
     if name == "cmaes":
         return propose_by_cmaes
     return lambda history: propose_by_optuna(name, history)
+
+
+def missing(name: str) -> str | None:
+    """Return the first module that a search needs and that is not installed beside Reenact."""
+    return next((module for module in _NEEDS[name] if find_spec(module) is None), None)
 
 
 def propose_by_optuna(name: str, history: History) -> dict[str, FlagValue]:

@@ -18,7 +18,7 @@ BUILT_IN = {
     "random": "draws every trial at random",
     "grid": "tries every combination; ten values of a range",
     "tpe": "tree-structured Parzen estimator: any kind of flag, some or many trials",
-    "gp": "Gaussian process: few and expensive trials; needs torch",
+    "gp": "Gaussian process: few and expensive trials; needs torch, else `tpe` searches",
     "cmaes": "CMA-ES: numbers only, hundreds of trials, one objective",
     "nsga2": "NSGA-II: several objectives, hundreds of trials",
 }
@@ -72,12 +72,20 @@ def make_sampler(
         raise UsageError(
             "the optimizer `cmaes` has one objective", hint="use `nsga2` or `tpe` for several"
         )
-    sampler = HistorySampler(
-        _proposer(own), spaces, directions, seed=seed, has_initial=own != "grid"
-    )
     remark = None
     if name in _NOT_THE_SAME:
         remark = f"there is no `{name}` here: `{own}` searches instead, which is near to it"
+    missing = optuna.missing(own) if own == "gp" else None
+    if missing in ("torch", "scipy"):
+        # What was written for another machine shall run on this one.
+        remark = (
+            f"`{own}` needs {missing}, which is not installed beside Reenact: `tpe` searches instead; "
+            f"install `{missing}` for `{own}`"
+        )
+        own = "tpe"
+    sampler = HistorySampler(
+        _proposer(own), spaces, directions, seed=seed, has_initial=own != "grid"
+    )
     return Made(sampler, own, remark)
 
 

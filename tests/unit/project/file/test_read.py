@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reenact.project.file import keys
-from reenact.project.file.find import check_project
+from reenact.project.file.find import Checked, check_project
 from reenact.project.file.model import (
     FlagDef,
     FlagsImport,
@@ -25,6 +25,7 @@ from reenact.project.file.model import (
     StepDef,
 )
 
+Check = Callable[[str], Checked]
 Load = Callable[[str], LoadedProject]
 Complaints = Callable[[str], list[str]]
 
@@ -455,9 +456,11 @@ def test_a_search_aims_at_objectives(
     assert operation.objectives == tuple(Objective(*pair) for pair in expected)
 
 
-def test_optimizers_have_names_algorithms_and_settings(load: Load) -> None:
+def test_optimizers_have_names_algorithms_and_settings(check: Check) -> None:
     def optimizers(written: str) -> list[tuple[str, str, bool, dict[str, object]]]:
-        found = only(load(f"train:\n  {written}\n")).optimizers
+        project = check(f"train:\n  {written}\n").project
+        assert project is not None
+        found = only(project).optimizers
         return [(o.name, o.algorithm, o.default, dict(o.flags)) for o in found]
 
     assert optimizers("optimizer: gp") == [("gp", "gp", True, {})]
@@ -470,6 +473,35 @@ def test_optimizers_have_names_algorithms_and_settings(load: Load) -> None:
     assert optimizers("optimizers: {a: gp, b: {algorithm: tune, default: yes, x: 1}, gp: {}}") == [
         ("a", "gp", False, {}), ("b", "tune", True, {"x": 1}), ("gp", "gp", False, {}),
     ]  # fmt: skip
+
+
+def test_settings_of_an_optimizer_take_effect_or_are_said_to_have_none(
+    check: Check, complaints: Complaints
+) -> None:
+    text = """\
+        train:
+          optimizers:
+            o:
+              algorithm: random
+              trials: 2
+              nonsense: 4
+              xi: 0.1
+        """
+
+    project = check(text).project
+
+    assert project is not None
+    assert only(project).optimizers[0].trials == 2
+    assert complaints(text) == [
+        (
+            "6: warning: `nonsense` of an optimizer has no effect "
+            "(it has `algorithm`, `default` and `trials`)"
+        ),
+        "7: note: `xi` of an optimizer has no effect",
+    ]
+    assert complaints("train:\n  optimizer: {algorithm: random, trials: many}\n") == [
+        "2: error: `trials` of an optimizer takes a number, not `many`"
+    ]
 
 
 def steps_of(load: Load, text: str) -> tuple[StepDef, ...]:
