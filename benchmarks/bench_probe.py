@@ -96,11 +96,14 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="reenact-bench-") as directory:
         if arguments.python:
-            env = {"PAIRS": str(arguments.pairs), "PYTHONS": os.pathsep.join(arguments.python)}
+            env = {
+                "PAIRS": str(arguments.pairs),
+                "PYTHONS": os.pathsep.join(map(os.path.abspath, arguments.python)),
+            }
             print("what\tadded, ms\tprocessor, ms\talone, ms")
             print(_run(_STARTS, directory, sys.executable, env, recorded=True), end="")
         if arguments.fits:
-            _time_fits(directory, arguments.fits, arguments.rounds)
+            _time_fits(directory, os.path.abspath(arguments.fits), arguments.rounds)
 
 
 def _time_fits(directory: str, python: str, rounds: int) -> None:
