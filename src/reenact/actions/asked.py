@@ -62,13 +62,18 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def ask_later(ground: Ground, env: dict[str, str]) -> Asked:
-    """Return what must be kept of a request."""
+    """Return what must be kept of a request, with the interpreter that it means today."""
     request = ground.request
-    python = request.python
     if ground.target.is_python or ground.target.kind is OperationKind.NOTEBOOK:
         python = find_python({**env, **request.variables}, request.python)
+        request = msgspec.structs.replace(request, python=python)
+    return asked_of(request)
+
+
+def asked_of(request: RunRequest) -> Asked:
+    """Return what must be kept of a request to go on with it."""
     return Asked(
-        python=None if python is None else path_to_text(python),
+        python=None if request.python is None else path_to_text(request.python),
         tags=request.tags,
         variables={n: redact(n, printable(v)) for n, v in request.variables.items()},
         force_flags=request.force_flags,

@@ -8,7 +8,6 @@ so that nothing is lost when the batch is killed: `resume_batch` runs what is mi
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -27,7 +26,7 @@ from reenact.actions.optimizer import ROUND, OptimizedTrials
 from reenact.actions.plan import plan_on
 from reenact.actions.project_tree import PlannedTree, look_at_tree, variant_tree
 from reenact.actions.queue import stage_run
-from reenact.actions.run_directory import claim, publish, take_over
+from reenact.actions.run_directory import begin_again, new_run, publish, take_over
 from reenact.actions.search_defaults import with_declared_spaces
 from reenact.actions.trial_source import (
     BatchListener,
@@ -40,7 +39,7 @@ from reenact.actions.trial_source import (
 )
 from reenact.actions.trials import TRIALS_FILE, Entry, Progress, append_entries, read_entries
 from reenact.actions.trials import request_of as request_of_trial
-from reenact.errors import CannotRun, ReenactError, StoreUnusable, UsageError
+from reenact.errors import ReenactError, UsageError
 from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import printable
@@ -198,13 +197,7 @@ def resume_batch(
         tree = _tree(ground, example, context, keep=False)
         variants = _variants_again(former, ground, example, tree, context)
         run = msgspec.structs.replace(
-            former,
-            started=_now(),
-            ended=None,
-            exit=None,
-            supervisor_pid=os.getpid(),
-            warnings=(),
-            restarts=former.restarts + (0 if former.is_staged else 1),
+            begin_again(former),
             batch=msgspec.structs.replace(
                 batch, jobs=len(places), completed=None, failed=None, stopped=None, best=None
             ),
@@ -304,29 +297,16 @@ def _make(
         fail_fast=planned.request.fail_fast,
     )
     run_id = RunId(ground.request.run_id) if ground.request.run_id else new_run_id()
-    try:
-        store.create()
-        with store_errors(store.root):
-            lock = claim(store, run_id)
-            try:
-                with store.writing():
-                    if tree is None:
-                        tree = _tree(ground, planned.example, context, keep=True)
-                    run = record_batch(
-                        run_id, planned, context, tree, jobs=jobs, is_staged=is_staged
-                    )
-                    directory = f"{store.directory(run_id)}.new/{RECORD_DIRECTORY}"
-                    write_asked(directory, asked)
-                    append_entries(f"{directory}/{TRIALS_FILE}", planned.entries)
-                    for variant in planned.variants.values():
-                        variant.keep(store.blobs)
-                    publish(store, run, notes_of(planned, run, context))
-            except BaseException:
-                shutil.rmtree(f"{store.directory(run_id)}.new", ignore_errors=True)
-                lock.release()
-                raise
-    except StoreUnusable as error:
-        raise CannotRun(error.message, hint=error.hint) from error
+    with new_run(store, run_id) as lock:
+        if tree is None:
+            tree = _tree(ground, planned.example, context, keep=True)
+        run = record_batch(run_id, planned, context, tree, jobs=jobs, is_staged=is_staged)
+        directory = f"{store.directory(run_id)}.new/{RECORD_DIRECTORY}"
+        write_asked(directory, asked)
+        append_entries(f"{directory}/{TRIALS_FILE}", planned.entries)
+        for variant in planned.variants.values():
+            variant.keep(store.blobs)
+        publish(store, run, notes_of(planned, run, context))
     variants = _trees_of(planned.variants, planned.example, tree, context)
     return Made(run, ground, tree, planned.request.fail_fast, variants=variants), lock
 

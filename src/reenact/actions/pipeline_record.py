@@ -6,7 +6,6 @@ import os
 from datetime import UTC, datetime
 
 from reenact import __version__
-from reenact.actions.asked import Asked
 from reenact.actions.context import Context
 from reenact.actions.ground import RunRequest
 from reenact.actions.pipeline import PlannedPipeline, PlannedStep
@@ -131,23 +130,6 @@ def _describe(planned: PlannedPipeline, trees: Trees) -> Pipeline:
         jobs=request.jobs,
         is_needed=request.needed,
         keeps_going=request.keep_going,
-    )
-
-
-def asked_of(request: RunRequest) -> Asked:
-    """Return what must be kept of a request to go on with it; each step has its own interpreter."""
-    return Asked(
-        python=None if request.python is None else path_to_text(request.python),
-        tags=request.tags,
-        variables={n: redact(n, printable(v)) for n, v in request.variables.items()},
-        force_flags=request.force_flags,
-        snapshot=request.snapshot,
-        in_place=request.in_place,
-        time_limit_s=request.time_limit_s,
-        gpus=request.gpus,
-        save_models=request.save_models,
-        trace_files=request.trace_files,
-        among=request.among,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
@@ -18,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from reenact.actions.asked import read_asked, write_asked
+from reenact.actions.asked import asked_of, read_asked, write_asked
 from reenact.actions.batch import resume_batch, start_batch
 from reenact.actions.children import (
     Children,
@@ -43,14 +42,13 @@ from reenact.actions.pipeline import (
 )
 from reenact.actions.pipeline_record import (
     Trees,
-    asked_of,
     first_record,
     notes_of,
     settings_again,
 )
 from reenact.actions.plan import plan_run
 from reenact.actions.run_definition import decode_definition, encode_definition
-from reenact.actions.run_directory import claim, publish, take_over
+from reenact.actions.run_directory import begin_again, new_run, publish, take_over
 from reenact.actions.step_checks import failed_checks
 from reenact.actions.step_order import waits_for
 from reenact.actions.steps import (
@@ -63,7 +61,7 @@ from reenact.actions.steps import (
 )
 from reenact.actions.trial_source import BatchListener
 from reenact.actions.trials import read_entries as read_trial_entries
-from reenact.errors import CannotRun, Damaged, ReenactError, StoreUnusable
+from reenact.errors import Damaged, ReenactError
 from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import printable
@@ -139,26 +137,15 @@ def start_pipeline(
     check_jobs(request.jobs, in_place=request.run.in_place)
     store = context.store
     run_id = RunId(request.run.run_id) if request.run.run_id else new_run_id()
-    try:
-        store.create()
-        with store_errors(store.root):
-            lock = claim(store, run_id)
-            try:
-                with store.writing():
-                    if trees is None:
-                        trees = Trees(context)
-                        trees.look(planned, keep=True)
-                    run = first_record(run_id, planned, trees)
-                    store.blobs.put(encode_definition(planned.definition))
-                    directory = f"{store.directory(run_id)}.new/{RECORD_DIRECTORY}"
-                    write_asked(directory, asked_of(request.run))
-                    publish(store, run, notes_of(request.run, planned.prepared.label))
-            except BaseException:
-                shutil.rmtree(f"{store.directory(run_id)}.new", ignore_errors=True)
-                lock.release()
-                raise
-    except StoreUnusable as error:
-        raise CannotRun(error.message, hint=error.hint) from error
+    with new_run(store, run_id) as lock:
+        if trees is None:
+            trees = Trees(context)
+            trees.look(planned, keep=True)
+        run = first_record(run_id, planned, trees)
+        store.blobs.put(encode_definition(planned.definition))
+        directory = f"{store.directory(run_id)}.new/{RECORD_DIRECTORY}"
+        write_asked(directory, asked_of(request.run))
+        publish(store, run, notes_of(request.run, planned.prepared.label))
     return _Pipeline(run, planned, trees, context, listener).supervise(lock)
 
 
@@ -214,13 +201,7 @@ def resume_pipeline(
         trees = Trees(context)
         trees.look(planned, keep=False)
         run = msgspec.structs.replace(
-            former,
-            started=_now(),
-            ended=None,
-            exit=None,
-            supervisor_pid=os.getpid(),
-            warnings=(),
-            restarts=former.restarts + 1,
+            begin_again(former),
             pipeline=msgspec.structs.replace(
                 pipeline,
                 jobs=request.jobs,

@@ -34,8 +34,8 @@ from reenact.actions.ground import Ground, RunRequest
 from reenact.actions.notes import edit_notes
 from reenact.actions.plan import Plan, plan_run
 from reenact.actions.project_tree import PlannedTree, look_at_tree
-from reenact.actions.run_directory import TakenError, claim, publish, take_over
-from reenact.errors import CannotRun, NotFound, ReenactError, StoreUnusable, UsageError
+from reenact.actions.run_directory import TakenError, new_run, publish, take_over
+from reenact.errors import CannotRun, NotFound, ReenactError, UsageError
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import printable
 from reenact.model.run import Exit, Notes, Remark, Run, Status
@@ -73,23 +73,13 @@ def stage_run(plan: Plan, context: Context, *, tree: PlannedTree | None = None) 
     store = context.store
     run_id = RunId(request.run_id) if request.run_id else new_run_id()
     asked = ask_later(Ground(request, plan.root, "", plan.target, None), plan.env)
-    try:
-        store.create()
-        with store_errors(store.root):
-            lock = claim(store, run_id)
-            try:
-                with store.writing():
-                    found = tree or look_at_tree(plan, context, keep=True)
-                    now = datetime.now(UTC)
-                    run = msgspec.structs.replace(
-                        plan.record(run_id, now), source=found.source, staged=now
-                    )
-                    write_asked(f"{store.directory(run_id)}.new/{RECORD_DIRECTORY}", asked)
-                    publish(store, run, plan.notes)
-            finally:
-                lock.release(remove=True)
-    except StoreUnusable as error:
-        raise CannotRun(error.message, hint=error.hint) from error
+    with new_run(store, run_id) as lock:
+        found = tree or look_at_tree(plan, context, keep=True)
+        now = datetime.now(UTC)
+        run = msgspec.structs.replace(plan.record(run_id, now), source=found.source, staged=now)
+        write_asked(f"{store.directory(run_id)}.new/{RECORD_DIRECTORY}", asked)
+        publish(store, run, plan.notes)
+    lock.release(remove=True)
     _tell_index(store, run_id)
     return run
 

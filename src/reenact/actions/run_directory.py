@@ -7,12 +7,18 @@ taken and its record in it.
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 
-from reenact.errors import CannotRun
+import msgspec
+
+from reenact.errors import CannotRun, StoreUnusable
 from reenact.model.identity import RunId
 from reenact.model.record import encode_notes, encode_run
 from reenact.model.run import Notes, Run
-from reenact.store.files import delete_tree, remove_if_there, write_atomically
+from reenact.store.files import delete_tree, remove_if_there, store_errors, write_atomically
 from reenact.store.lock import Lock
 from reenact.store.store import RECORD_DIRECTORY, STOP_MARKER, Store
 
@@ -56,6 +62,41 @@ def publish(store: Store, run: Run, notes: Notes) -> None:
     if notes != Notes():
         write_atomically(f"{path}/notes.json", encode_notes(notes), sync=False)
     os.rename(f"{directory}.new", directory)
+
+
+@contextmanager
+def new_run(store: Store, run_id: RunId) -> Iterator[Lock]:
+    """Give a claimed directory that `publish` shows; where that fails nothing is left of it.
+
+    Raises:
+        CannotRun: there is a run of that id, or the store cannot be written.
+    """
+    try:
+        store.create()
+        with store_errors(store.root):
+            lock = claim(store, run_id)
+            try:
+                with store.writing():
+                    yield lock
+            except BaseException:
+                shutil.rmtree(f"{store.directory(run_id)}.new", ignore_errors=True)
+                lock.release()
+                raise
+    except StoreUnusable as error:
+        raise CannotRun(error.message, hint=error.hint) from error
+
+
+def begin_again(former: Run) -> Run:
+    """Return the record of a run of runs that goes on, or that was staged, at its new beginning."""
+    return msgspec.structs.replace(
+        former,
+        started=datetime.now(UTC),
+        ended=None,
+        exit=None,
+        supervisor_pid=os.getpid(),
+        warnings=(),
+        restarts=former.restarts + (0 if former.is_staged else 1),
+    )
 
 
 def take_over(store: Store, former: Run) -> tuple[Lock, Run]:

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import msgspec
 
 from reenact.actions.trials import read_entries as read_trials
-from reenact.errors import Damaged, NotFound
+from reenact.errors import NotFound
 from reenact.model.identity import RunId
 from reenact.model.record import to_json
 from reenact.model.run import Run, Status, Step
 from reenact.model.words import counted
-from reenact.store.files import append_lines, read_file
+from reenact.store.files import append_lines, read_lines
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
 STEPS_FILE = "steps"
@@ -107,14 +107,7 @@ def read_entries(directory: str) -> dict[str, StepEntry]:
     Raises:
         Damaged: it cannot be read.
     """
-    path = f"{directory}/{STEPS_FILE}"
-    try:
-        lines = read_file(path).split(b"\n")
-        entries = [msgspec.json.decode(line, type=StepEntry) for line in lines[:-1] if line]
-    except FileNotFoundError:
-        return {}
-    except msgspec.DecodeError as error:
-        raise Damaged(f"`{path}` cannot be read: {error}") from None
+    entries = read_lines(f"{directory}/{STEPS_FILE}", StepEntry)
     return {entry.step: entry for entry in entries}
 
 

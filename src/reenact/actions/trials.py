@@ -17,12 +17,12 @@ from reenact.actions.context import Context
 from reenact.actions.ground import Ground, RunRequest
 from reenact.actions.plan import redacted
 from reenact.actions.watch import Watcher
-from reenact.errors import Damaged, NotFound, ReenactError
+from reenact.errors import NotFound, ReenactError
 from reenact.model.identity import RunId
 from reenact.model.metrics import Summary
 from reenact.model.record import flag_from_json, to_json
 from reenact.model.run import Run, Status
-from reenact.store.files import append_lines, read_file
+from reenact.store.files import append_lines, read_lines
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
 TRIALS_FILE = "trials"
@@ -156,14 +156,7 @@ def read_entries(directory: str) -> list[Entry]:
     Raises:
         Damaged: it cannot be read.
     """
-    path = f"{directory}/{TRIALS_FILE}"
-    try:
-        lines = read_file(path).split(b"\n")
-        entries = [msgspec.json.decode(line, type=Entry) for line in lines[:-1] if line]
-    except FileNotFoundError:
-        return []
-    except msgspec.DecodeError as error:
-        raise Damaged(f"`{path}` cannot be read: {error}") from None
+    entries = read_lines(f"{directory}/{TRIALS_FILE}", Entry)
     # What was written later of a trial counts.
     return list({entry.number: entry for entry in entries}.values())
 

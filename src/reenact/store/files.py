@@ -8,8 +8,13 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
-from reenact.errors import StoreUnusable
+import msgspec
+
+from reenact.errors import Damaged, StoreUnusable
+
+_T = TypeVar("_T")
 
 _TEMPORARY = re.compile(r"\.(\d+)-\d+-[0-9a-f]{6}\.tmp$")
 _WRITERS_TAKE_S = 60.0
@@ -73,12 +78,29 @@ def append_lines(path: str, lines: bytes) -> None:
     What an earlier writer could not finish, because it was killed or found no room, is cut off.
     """
     with open(path, "a+b") as file:
-        file.seek(0)
-        written = file.read()
-        file.truncate(written.rfind(b"\n") + 1)
+        if size := file.tell():
+            file.seek(size - 1)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
         file.write(lines)
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_lines(path: str, kind: type[_T]) -> list[_T]:
+    """Read a file of JSON lines that `append_lines` wrote; a torn last line does not count.
+
+    Raises:
+        Damaged: a line is not what it should be.
+    """
+    try:
+        lines = read_file(path).split(b"\n")
+        return [msgspec.json.decode(line, type=kind) for line in lines[:-1] if line]
+    except FileNotFoundError:
+        return []
+    except msgspec.DecodeError as error:
+        raise Damaged(f"`{path}` cannot be read: {error}") from None
 
 
 def remove_if_there(path: str) -> None:
