@@ -22,11 +22,11 @@ import os
 import re
 import struct
 import time
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from reenact.model.metrics import Point
 from reenact.model.paths import path_to_text
+from reenact.model.protobuf import fields, masked_crc, signed, varint
 
 MARK = "tfevents"
 
@@ -79,7 +79,7 @@ class EventFileTail:
         position = 0
         while position + _HEADER.size <= len(data):
             length, checksum = _HEADER.unpack_from(data, position)
-            if _masked_crc(data[position : position + 8]) != checksum:
+            if masked_crc(data[position : position + 8]) != checksum:
                 self.damaged += 1
                 self._is_broken = True
                 return False
@@ -103,15 +103,15 @@ class EventFileTail:
         time_ns = 0
         summaries: list[tuple[int, int]] = []
         try:
-            for field, value, start, stop in _fields(data, begin, end):
+            for field, value, start, stop in fields(data, begin, end):
                 if field == 1 and stop - start == 8:
                     time_ns = _nanoseconds(_DOUBLE.unpack_from(data, start)[0])
                 elif field == 2:
-                    step = _signed(value)
+                    step = signed(value)
                 elif field == 5:
                     summaries.append((start, stop))
             for start, stop in summaries:
-                for field, _, first, last in _fields(data, start, stop):
+                for field, _, first, last in fields(data, start, stop):
                     if field == 1:
                         scalar = self._read_value(data, first, last)
                         if scalar is not None:
@@ -123,7 +123,7 @@ class EventFileTail:
         tag = b""
         number = tensor = None
         plugin = None
-        for field, _, start, stop in _fields(data, begin, end):
+        for field, _, start, stop in fields(data, begin, end):
             if field == 1:
                 tag = data[start:stop]
             elif field == 2 and stop - start == 4:
@@ -300,54 +300,6 @@ _TENSOR_TYPES = {
 _HALF, _BFLOAT16, _UINT64 = 19, 14, 23
 
 
-def _fields(data: bytes, position: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield the fields of a protobuf message: number, value of a varint, start and end of bytes."""
-    while position < end:
-        key = data[position]
-        position += 1
-        if key > 127:
-            key, position = _varint(data, position - 1)
-        wire = key & 7
-        if wire == 2:
-            size = data[position]
-            position += 1
-            if size > 127:
-                size, position = _varint(data, position - 1)
-            if position + size > end:
-                raise ValueError("a field reaches beyond its message")
-            yield key >> 3, 0, position, position + size
-            position += size
-        elif wire == 0:
-            start = position
-            value, position = _varint(data, position)
-            yield key >> 3, value, start, position
-        elif wire == 5 or wire == 1:
-            size = 4 if wire == 5 else 8
-            if position + size > end:
-                raise ValueError("a field reaches beyond its message")
-            yield key >> 3, 0, position, position + size
-            position += size
-        else:
-            raise ValueError("a field of unknown type")
-
-
-def _varint(data: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value & 0xFFFF_FFFF_FFFF_FFFF, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number of more than 64 bits")
-
-
-def _signed(value: int) -> int:
-    return value - (1 << 64) if value >= 1 << 63 else value
-
-
 def _nanoseconds(seconds: float) -> int:
     if not math.isfinite(seconds) or abs(seconds) > 9e9:
         return 0
@@ -357,9 +309,9 @@ def _nanoseconds(seconds: float) -> int:
 
 def _plugin(data: bytes, begin: int, end: int) -> bytes:
     """Return the name of the plugin that a value's metadata says it is for."""
-    for field, _, start, stop in _fields(data, begin, end):
+    for field, _, start, stop in fields(data, begin, end):
         if field == 1:
-            for inner, _, first, last in _fields(data, start, stop):
+            for inner, _, first, last in fields(data, start, stop):
                 if inner == 1:
                     return data[first:last]
     return b""
@@ -371,7 +323,7 @@ def _tensor_number(data: bytes, begin: int, end: int) -> float | None:
     elements = 1
     content = None
     stored: dict[int, tuple[int, int]] = {}
-    for field, value, start, stop in _fields(data, begin, end):
+    for field, value, start, stop in fields(data, begin, end):
         if field == 1:
             kind = value
         elif field == 2:
@@ -392,12 +344,12 @@ def _tensor_number(data: bytes, begin: int, end: int) -> float | None:
     start, stop = stored[field]
     if element:
         return float(struct.unpack_from("<" + element, data, start)[0])
-    number = _varint(data, start)[0]
+    number = varint(data, start)[0]
     if kind == _HALF:
         return float(struct.unpack("<e", struct.pack("<H", number & 0xFFFF))[0])
     if kind == _BFLOAT16:
         return _bfloat16(number & 0xFFFF)
-    return float(number if kind == _UINT64 else _signed(number))
+    return float(number if kind == _UINT64 else signed(number))
 
 
 def _bfloat16(bits: int) -> float:
@@ -407,33 +359,11 @@ def _bfloat16(bits: int) -> float:
 def _elements(data: bytes, begin: int, end: int) -> int:
     """Return how many elements a tensor of this shape has."""
     count = 1
-    for field, _, start, stop in _fields(data, begin, end):
+    for field, _, start, stop in fields(data, begin, end):
         if field == 2:
             size = 0
-            for inner, value, _, _ in _fields(data, start, stop):
+            for inner, value, _, _ in fields(data, start, stop):
                 if inner == 1:
-                    size = _signed(value)
+                    size = signed(value)
             count *= size
     return count
-
-
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        value = byte
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return tuple(table)
-
-
-_CRC_TABLE = _crc_table()
-
-
-def _masked_crc(data: bytes) -> int:
-    """Return the crc32c of data, masked as in record files."""
-    crc = 0xFFFF_FFFF
-    for byte in data:
-        crc = crc >> 8 ^ _CRC_TABLE[(crc ^ byte) & 255]
-    crc ^= 0xFFFF_FFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFF_FFFF

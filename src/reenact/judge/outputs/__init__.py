@@ -1,0 +1,1 @@
+"""Compare two files that runs left, by what they say rather than by their bytes."""

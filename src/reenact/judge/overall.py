@@ -1,0 +1,240 @@
+"""Make one verdict of many: of series, outputs, statistics and claims. See `docs/explanation/verdicts.md`.
+
+In short: claims decide where there are any; else statistics, where there are several runs; else the
+series. Outputs decide where equal bits can be expected, and where there is nothing else. Times and
+logs never come back and decide only where somebody names them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+from typing import TypeAlias
+
+from msgspec.structs import replace
+
+from reenact.model.metrics import SAMPLED, JsonNumber
+from reenact.model.verdict import (
+    ClaimVerdict,
+    Expectation,
+    OutputVerdict,
+    SeriesVerdict,
+    StatisticVerdict,
+    Verdict,
+)
+from reenact.model.words import counted
+
+_Judged: TypeAlias = SeriesVerdict | OutputVerdict | StatisticVerdict | ClaimVerdict
+
+_ORDER = list(Verdict)
+_PLACE = {verdict: at for at, verdict in enumerate(_ORDER)}
+_MOST_NAMED = 3
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+_TIMES = frozenset(
+    """duration elapsed fps latencies latency qps runtime runtimes throughput time times timestamp
+    timing timings walltime""".split()
+)
+_UNITS = frozenset("date eta ms ns sec second seconds secs speed us".split())
+"""Words that say so at the end of a name: `forward_ms`, but not `ms_ssim`."""
+_RATE = re.compile(
+    r"/(?:s|sec|second|ms)$|per_?(?:s|sec|second|ms|min|minute|hour)(?![a-z])", re.IGNORECASE
+)
+_RESULTS = frozenset(
+    "acc accuracy auc error f1 index loss mae mape mse precision r2 recall rmse score series step steps".split()
+)
+"""Words with which a name speaks of a result: `time_series_loss`, `reaction_time_mse`, `time_step`."""
+_LOGS = re.compile(
+    r"(?:.*\.log(?:\.[0-9]+)?|logs?\.txt|.*\.pid|.*\.lock|nohup\.out|(?:stdout|stderr)(?:\..*)?"
+    r"|events\.out\.tfevents\..*)",
+    re.IGNORECASE,
+)
+
+
+def overall(
+    *,
+    series: Sequence[SeriesVerdict] = (),
+    outputs: Sequence[OutputVerdict] = (),
+    statistics: Sequence[StatisticVerdict] = (),
+    claims: Sequence[ClaimVerdict] = (),
+    expectation: Expectation = Expectation.IDENTICAL,
+    named: Collection[str] = (),
+) -> tuple[Verdict, str]:
+    """Return the verdict in all, and why in one line. That all runs ended well is up to the caller.
+
+    Args:
+        series: of single runs, the worst of each metric; left out where there are statistics.
+        outputs: of the run that was made again.
+        statistics: of several runs.
+        claims: of which all must be confirmed.
+        expectation: what can be asked of bits.
+        named: metrics and outputs that the user named: they count whatever they are called.
+    """
+    everything: list[_Judged] = [*series, *outputs, *statistics, *claims]
+    judged = _of_single_runs(statistics, series, expectation) if statistics else series
+    metrics: Sequence[_Judged] = [metric for metric in judged if counts(metric, named)]
+    files = [output for output in outputs if counts(output, named)]
+    deciding: list[_Judged] = [*(claims or metrics)]
+    missing = [output for output in files if output.reproduced is None]
+    if expectation is Expectation.IDENTICAL and _all_identical(deciding) and not claims:
+        deciding += files
+    elif not deciding:
+        deciding = [_doubted(output, expectation) for output in files]
+    else:
+        deciding += missing
+    if not deciding:
+        return _judge_nothing(everything)
+    verdict = worst(judged.verdict for judged in deciding)
+    rest = [*outputs, *judged]
+    decided = {(type(judged), _name(judged)) for judged in deciding}
+    others = [
+        j for j in rest if (type(j), _name(j)) not in decided and j.verdict is not Verdict.IDENTICAL
+    ]
+    if verdict is Verdict.IDENTICAL and any(counts(judged, named) for judged in others):
+        # Claims, say, are confirmed to the last bit, but something else is not the same.
+        verdict = Verdict.WITHIN_TOLERANCE
+    return verdict, _summarize(verdict, deciding, others)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return that which is furthest from identical; there is one at least."""
+    return max(verdicts, key=_PLACE.__getitem__)
+
+
+def counts(judged: _Judged, named: Collection[str] = ()) -> bool:
+    """Tell whether this is a result: not a time, a sample of the machine or a log."""
+    if isinstance(judged, ClaimVerdict):
+        return True
+    if isinstance(judged, OutputVerdict):
+        return judged.path in named or not is_log(judged.path)
+    return judged.name in named or not is_time(judged.name)
+
+
+def is_time(name: str) -> bool:
+    """Tell by its name whether a metric says when, how long or how fast, or samples the machine."""
+    if name.startswith(SAMPLED) or _RATE.search(name):
+        return True
+    words = [word.lower() for word in _WORDS.findall(name)]
+    if not words or not _RESULTS.isdisjoint(words):
+        return False
+    return words[-1] in _UNITS or not _TIMES.isdisjoint(words)
+
+
+def is_log(path: str) -> bool:
+    """Tell by its name whether a file is a log: it holds times, and metrics that are compared anyway."""
+    return _LOGS.fullmatch(path.rpartition("/")[2]) is not None
+
+
+def _of_single_runs(
+    statistics: Sequence[StatisticVerdict],
+    series: Sequence[SeriesVerdict],
+    expectation: Expectation,
+) -> list[StatisticVerdict | SeriesVerdict]:
+    """Return statistics, and the series of a metric in place of one that cannot decide.
+
+    A single original that was repeated with its own seed came back if all repetitions did, step by
+    step, by what is tolerated; no distribution is known.
+    """
+    came_back = {
+        one.name: one
+        for one in series
+        if one.verdict in (Verdict.IDENTICAL, Verdict.WITHIN_TOLERANCE)
+    }
+    return [
+        came_back.get(one.name, one)
+        if one.verdict is Verdict.INCONCLUSIVE
+        and len(one.original.values) == 1
+        and expectation is not Expectation.STATISTICS
+        else one
+        for one in statistics
+    ]
+
+
+def _all_identical(judged: Iterable[_Judged]) -> bool:
+    return all(j.verdict is Verdict.IDENTICAL for j in judged)
+
+
+def _doubted(output: OutputVerdict, expectation: Expectation) -> OutputVerdict:
+    """Return an output of which other bytes say little as inconclusive."""
+    is_bytes = output.how == "digest" and output.reproduced is not None
+    if output.verdict is Verdict.DIFFERS and is_bytes and expectation is not Expectation.IDENTICAL:
+        return replace(output, verdict=Verdict.INCONCLUSIVE)
+    return output
+
+
+def _judge_nothing(everything: Sequence[_Judged]) -> tuple[Verdict, str]:
+    if not everything:
+        return Verdict.INCONCLUSIVE, "nothing to compare: no metric, no output"
+    if _all_identical(everything):
+        return Verdict.IDENTICAL, f"{_count(everything)} identical"
+    return Verdict.INCONCLUSIVE, "nothing to compare but times and logs"
+
+
+# --- words ---
+
+
+def _summarize(verdict: Verdict, deciding: Sequence[_Judged], others: Sequence[_Judged]) -> str:
+    guilty = [judged for judged in deciding if judged.verdict is verdict]
+    if verdict in (Verdict.DIFFERS, Verdict.INCONCLUSIVE, Verdict.COULD_NOT_RUN):
+        said = [_explain(judged) for judged in guilty[:_MOST_NAMED]]
+        if len(guilty) > _MOST_NAMED:
+            said.append(f"and {len(guilty) - _MOST_NAMED} more")
+        text = "; ".join(said)
+        if len(guilty) < len(deciding):
+            text += f" ({len(deciding) - len(guilty)} of {_count(deciding)} came back)"
+    else:
+        same = [judged for judged in deciding if judged.verdict is Verdict.IDENTICAL]
+        rest = [judged for judged in deciding if judged.verdict is not Verdict.IDENTICAL]
+        said = [f"{_count(same)} identical"] if same else []
+        said += [f"{_count(rest)} {_worst_word(rest)}"] if rest else []
+        text = ", ".join(said)
+    if others:
+        names = [_name(judged) for judged in others[:_MOST_NAMED]]
+        if len(others) > _MOST_NAMED:
+            names.append(f"{len(others) - _MOST_NAMED} more")
+        text += f"; not the same, and not decisive: {', '.join(names)}"
+    return text
+
+
+def _worst_word(judged: Iterable[_Judged]) -> str:
+    return worst(j.verdict for j in judged).value
+
+
+def _explain(judged: _Judged) -> str:
+    name = f"`{_name(judged)}`"
+    if isinstance(judged, OutputVerdict):
+        if judged.reproduced is None and judged.original is not None:
+            return f"{name} was not written"
+        return f"{name}: {judged.detail or 'other bytes'}"
+    if isinstance(judged, SeriesVerdict):
+        parting = judged.first_beyond or judged.first_parting
+        if parting is None or None in (parting.original, parting.reproduced):
+            return f"{name}: {judged.reason or judged.verdict.value}"
+        values = f"{_short(parting.reproduced)}, was {_short(parting.original)}"
+        return f"{name} parts at step {parting.step}: {values}"
+    if isinstance(judged, ClaimVerdict):
+        found = "no value" if judged.found is None else _short(judged.found)
+        reason = f" ({judged.reason})" if judged.reason else ""
+        return f"claim {name}: {found}, claimed {_short(judged.claimed)}{reason}"
+    if judged.reproduced.mean is None or judged.original.mean is None:
+        return f"{name}: {judged.reason}"
+    means = f"mean {_short(judged.reproduced.mean)}, was {_short(judged.original.mean)}"
+    more = f", {judged.more_seeds} more runs may decide" if judged.more_seeds else ""
+    reason = f" ({judged.reason})" if judged.reason else ""
+    return f"{name}: {means}{more}{reason}"
+
+
+def _name(judged: _Judged) -> str:
+    return judged.path if isinstance(judged, OutputVerdict) else judged.name
+
+
+def _short(value: JsonNumber | None) -> str:
+    return "nothing" if value is None else f"{float(value):.6g}"
+
+
+def _count(judged: Sequence[_Judged]) -> str:
+    """Return how many of each there are: `3 metrics and 1 output`."""
+    outputs = sum(isinstance(j, OutputVerdict) for j in judged)
+    claims = sum(isinstance(j, ClaimVerdict) for j in judged)
+    metrics = len(judged) - outputs - claims
+    found = ((claims, "claim"), (metrics, "metric"), (outputs, "output"))
+    return " and ".join(counted(n, noun) for n, noun in found if n)
