@@ -33,6 +33,14 @@ _COMPUTES = ("numpy", "torch", "tensorflow", "jaxlib", "cupy", "numexpr", "polar
 _IMPORTED_LATE = frozenset(
     "_bisect _ctypes _json _struct array bisect ctypes fcntl math mmap shutil struct zlib".split()
 )
+_SWITCHED = ("torch", "tensorflow")
+_SEEDED = frozenset(_SWITCHED + ("random", "numpy.random", "uuid", "multiprocessing.process"))
+"""Modules of which `seeds.py` wants to hear when something is to be seeded."""
+_CHANCES = frozenset(
+    """os.listdir os.scandir os.fork _thread.start_new_thread _thread.start_joinable_thread
+    socket.connect""".split()
+)
+"""Events of which `chances.py` wants to hear."""
 _HERE = __file__.rpartition("/")[0] + "/"
 
 
@@ -77,7 +85,10 @@ def start(shim):
     os.register_at_fork(after_in_child=lambda: _attempt(say_hello, settings, shim, "fork"))
     atexit.register(_attempt, _leave)
     # Last, so that a start that failed half-way leaves no import hook behind.
-    install_finders(environ.get("REENACT_AUTOLOG", ""))
+    seed = environ.get("REENACT_SEED", "")
+    is_calm = "REENACT_DETERMINISTIC" in environ
+    seeded = _SEEDED if seed.isdigit() else _SWITCHED if is_calm else ()
+    install_finders(environ.get("REENACT_AUTOLOG", ""), seeded)
 
 
 def _leave():
@@ -118,7 +129,7 @@ def _resolve_to_stage(settings):
 _QUIET = frozenset(
     """import exec compile marshal.loads marshal.load code.__new__ function.__new__ builtins.id
     object.__getattr__ object.__setattr__ object.__delattr__ sys._getframe sys.addaudithook
-    os.listdir os.putenv os.unsetenv cpython.run_command cpython.run_file cpython.run_module
+    os.putenv os.unsetenv cpython.run_command cpython.run_file cpython.run_module
     cpython.run_stdin cpython.run_startup""".split()
 )
 """Events that say nothing of files and networks, among them the frequent ones."""
@@ -131,7 +142,10 @@ def _listen(settings):
     # attribute that it does not have, which takes four times as long as all of this.
     def notice(event, arguments):
         if event not in _QUIET:
-            listener.hear(event, arguments)
+            if event in _CHANCES:
+                listener.see(event, arguments)
+            if event != "os.listdir":
+                listener.hear(event, arguments)
 
     sys.addaudithook(notice)
 
@@ -149,6 +163,7 @@ class _Listener(object):
     def __init__(self, settings):
         self.settings = settings
         self.own = (sys.prefix + "/lib/", sys.base_prefix + "/lib/", _HERE)
+        self.record = settings.record + "/"
         self.hear = self.wait
         self.renew_lock()
         RENEWALS.append(self.renew_lock)
@@ -168,10 +183,25 @@ class _Listener(object):
     def concerns(self, path, _, flags):
         """Tell whether opening this may be of interest: it is no reading of code."""
         if type(path) is not str or flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-            return True
+            return type(path) is not str or not path.startswith(self.record)
         if path.startswith(self.own):
             return False
         return not path.endswith(".py") or os.path.islink(path)
+
+    def see(self, event, arguments):
+        """Take note of a source of chance, if it is the script that comes upon it."""
+        try:
+            # Nearly always it is the import system, or a library that is being imported.
+            name = sys._getframe(2).f_code.co_filename
+        except ValueError:
+            return  # Native code, and nobody who called it.
+        if not name.startswith("<frozen importlib") and not self.lock._is_owned():
+            _attempt(self.note_chance, event, arguments)
+
+    def note_chance(self, event, arguments):
+        from _reenact import chances
+
+        chances.notice(event, arguments)
 
     def wake(self):
         # What another thread is about to write waits until it is protected.
@@ -243,6 +273,21 @@ def append(path, line):
         os.close(descriptor)
 
 
+def tell_of_chance(said):
+    """Write a line about seeds or chance for the supervisor: a dictionary, as a Python literal."""
+    journal = sys.modules.get("_reenact.journal")
+    if journal is not None:
+        # It knows of runs that began in this process.
+        directory = journal.record_directory()
+    else:
+        directory = os.environ.get("REENACT_RECORD_DIR")
+    try:
+        if directory is not None:
+            append(directory + "/randomness", repr(dict(said, pid=os.getpid())))
+    except OSError:
+        pass  # There is no room, and the script's result does not depend on it.
+
+
 def _abi():
     multiarch = getattr(sys.implementation, "_multiarch", "")
     tag = sys.implementation.cache_tag
@@ -311,14 +356,24 @@ os.register_at_fork(before=_before_fork, after_in_child=_renew)
 # --- imports ---
 
 
-def install_finders(autolog):
+def install_finders(autolog, seeded=()):
     """Begin to wait for frameworks; offer our half of `reenact` where it is not installed.
 
     Args:
         autolog: empty for all frameworks, `off` for none, else the names of those wanted.
+        seeded: modules that are seeded once they have been imported.
     """
-    sys.meta_path.insert(0, _Waiting(autolog))
+    sys.meta_path.insert(0, _Waiting(autolog, seeded))
     sys.meta_path.append(_Provider())
+    for name in seeded:
+        if name in sys.modules:
+            _attempt(_seed_what_is_there, name)
+
+
+def _seed_what_is_there(name):
+    from _reenact import frameworks
+
+    frameworks.seed(name, sys.modules[name])
 
 
 class _Waiting(object):
@@ -334,18 +389,20 @@ class _Waiting(object):
         *getattr(sys, "stdlib_module_names", ()),
     }
 
-    def __init__(self, autolog):
+    def __init__(self, autolog, seeded=()):
         self.autolog = autolog
+        self.seeded = seeded
         self.awaited = None
         """Modules of which `frameworks.py` wants to hear."""
 
     def find_spec(self, name, path=None, target=None):
         if self.awaited is None:
-            if name.partition(".")[0] in self.quiet:
+            if name.partition(".")[0] not in self.quiet:
+                self.awaited = ()
+                _attempt(self.load_triggers)
+            elif name not in self.seeded:
                 return None
-            self.awaited = ()
-            _attempt(self.load_triggers)
-        if name in self.awaited or name == "reenact":
+        if name in self.seeded or name == "reenact" or name in (self.awaited or ()):
             from _reenact import frameworks
 
             return frameworks.find_spec(self, name, path, target)

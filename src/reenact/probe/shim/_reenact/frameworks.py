@@ -4,6 +4,7 @@ For a module that somebody waits for, the other finders are asked, and the one m
 executed is ours: type of the loader, `__spec__` and source stay as they are.
 """
 
+import os
 import sys
 
 TRIGGERS = {}
@@ -37,6 +38,24 @@ def _fire(name, module):
         _report(name, error)
 
 
+def seed(name, module):
+    """Give a module that has been imported the seed of this process, and its switches."""
+    try:
+        if "REENACT_DETERMINISTIC" in os.environ and name in ("torch", "tensorflow"):
+            from _reenact import determinism
+
+            determinism.after(name, module)
+    except Exception as error:
+        _report(name, error)
+    try:
+        from _reenact import seeds
+
+        if seeds.is_on():
+            seeds.after(name, module)
+    except Exception as error:
+        _report(name, error)
+
+
 def _report(name, error):
     try:
         from _reenact import journal
@@ -60,13 +79,13 @@ def find_spec(finder, name, path, target):
         # A directory of that name that is on the way, and no package.
         return our_spec(name)
     try:
-        _come_between(spec)
+        _come_between(spec, finder)
     except Exception as error:
         _report(name, error)
     return spec
 
 
-def _come_between(spec):
+def _come_between(spec, finder):
     loader = spec.loader
     execute = loader.exec_module
     if isinstance(loader, type):
@@ -79,6 +98,8 @@ def _come_between(spec):
             loader.__dict__.pop("exec_module", None)
         execute(module)
         if is_awaited:
+            if spec.name in finder.seeded:
+                seed(spec.name, module)
             _fire(spec.name, module)
 
     # Python leaves frames of this name out of the traceback of an import that fails.

@@ -42,7 +42,6 @@ _VARIABLES = (
     "XLA_",
     "JAX_",
     "NPY_",
-    "PYTHONHASHSEED",
 )
 _OTHERS = ("TF_CLI_", "TF_VAR_", "TF_TOKEN_")
 _OPENBLAS_SPELLINGS = (
