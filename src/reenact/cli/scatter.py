@@ -8,17 +8,13 @@ from html import escape
 from typing import NamedTuple
 
 from reenact.actions.pareto import Front, Point
+from reenact.cli.axes import Frame, Scale, short
 from reenact.model.direction import Direction
 
 _FRONT_MARK, _BEATEN_MARK = "●", "·"
-_WIDTH, _HEIGHT = 640, 420
-_LEFT, _RIGHT, _TOP, _BOTTOM = 90, 20, 20, 60
-_FONT = 'font-family="monospace" font-size="12"'
 _STYLE = """
-.axis{stroke:#555;fill:none} .grid{stroke:#ddd} .front{stroke:#06c;fill:none;stroke-width:1.5}
-.beaten{fill:none;stroke:#888} .best{fill:#06c} text{fill:#222}
-@media(prefers-color-scheme:dark){.axis{stroke:#aaa} .grid{stroke:#444} .front{stroke:#6af}
-.beaten{stroke:#999} .best{fill:#6af} text{fill:#eee}}
+.front{stroke:#06c;fill:none;stroke-width:1.5} .beaten{fill:none;stroke:#888} .best{fill:#06c}
+@media(prefers-color-scheme:dark){.front{stroke:#6af} .beaten{stroke:#999} .best{fill:#6af}}
 """
 
 
@@ -30,18 +26,6 @@ class _Spot(NamedTuple):
     y: float
 
 
-class _Scale(NamedTuple):
-    """From numbers to places from 0 to 1."""
-
-    low: float
-    high: float
-
-    def place(self, value: float) -> float:
-        # Halves first: the width of what a float can be is no float.
-        width = self.high / 2 - self.low / 2
-        return (value / 2 - self.low / 2) / width if width else 0.5
-
-
 def draw_text(front: Front, columns: int, rows: int) -> list[str]:
     """Return a picture of the first two objectives in lines of at most `columns` characters.
 
@@ -51,7 +35,7 @@ def draw_text(front: Front, columns: int, rows: int) -> list[str]:
     if not spots:
         return []
     across, up = _scales(spots)
-    labels = [_number(up.high), _number(up.low)]
+    labels = [short(up.high), short(up.low)]
     margin = max(map(len, labels)) + 1
     width, height = max(10, columns - margin - 2), max(4, rows)
     grid = [[" "] * width for _ in range(height)]
@@ -64,7 +48,7 @@ def draw_text(front: Front, columns: int, rows: int) -> list[str]:
     for number, cells in enumerate(grid):
         label = labels[0] if number == 0 else labels[1] if number == height - 1 else ""
         lines.append(f"{label:>{margin - 1}} │{''.join(cells)}".rstrip())
-    low, high = _number(across.low), _number(across.high)
+    low, high = short(across.low), short(across.high)
     gap = " " * max(1, width - len(low) - len(high))
     lines.append(f"{'':>{margin - 1}} └{'─' * width}")
     lines.append(f"{'':>{margin + 1}}{low}{gap}{high}")
@@ -80,49 +64,18 @@ def can_draw(front: Front) -> bool:
 def draw_svg(front: Front) -> str:
     """Return an SVG document of the first two objectives; there is something to draw."""
     spots = _spots(front)
-    across, up = _scales(spots)
-
-    def x_of(value: float) -> float:
-        return _LEFT + across.place(value) * (_WIDTH - _LEFT - _RIGHT)
-
-    def y_of(value: float) -> float:
-        return _HEIGHT - _BOTTOM - up.place(value) * (_HEIGHT - _TOP - _BOTTOM)
-
+    frame = Frame(*_scales(spots))
+    titles = _title(front, 0), _title(front, 1)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" {_FONT}>',
-        f"<title>Pareto front: {escape(_title(front, 0))}; {escape(_title(front, 1))}</title>",
-        f"<style>{_STYLE}</style>",
+        *frame.open(f"Pareto front: {titles[0]}; {titles[1]}", _STYLE),
+        *frame.draw(*titles),
     ]
-    bottom = _HEIGHT - _BOTTOM
-    for value in _ticks(across):
-        x = x_of(value)
-        parts.append(f'<path class="grid" d="M{x:.1f} {_TOP}V{bottom}"/>')
-        parts.append(
-            f'<text text-anchor="middle" x="{x:.1f}" y="{bottom + 18}">{_number(value)}</text>'
-        )
-    for value in _ticks(up):
-        y = y_of(value)
-        parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
-        parts.append(
-            f'<text text-anchor="end" x="{_LEFT - 8}" y="{y + 4:.1f}">{_number(value)}</text>'
-        )
-    parts.append(f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{_WIDTH - _RIGHT}"/>')
-    middle = (_LEFT + _WIDTH - _RIGHT) / 2
-    parts.append(
-        f'<text text-anchor="middle" x="{middle:.0f}" y="{_HEIGHT - 16}">'
-        f"{escape(_title(front, 0))}</text>"
-    )
-    upright = (_TOP + bottom) / 2
-    parts.append(
-        f'<text text-anchor="middle" transform="translate(16 {upright:.0f}) rotate(-90)">'
-        f"{escape(_title(front, 1))}</text>"
-    )
     if len(front.objectives) == 2 and (line := _staircase(front, spots)):
-        path = "L".join(f"{x_of(x):.1f} {y_of(y):.1f}" for x, y in line)
+        path = "L".join(f"{frame.x_of(x):.1f} {frame.y_of(y):.1f}" for x, y in line)
         parts.append(f'<path class="front" d="M{path}"/>')
     parts += [
         f'<circle class="{"best" if spot.point.is_on_front else "beaten"}" '
-        f'cx="{x_of(spot.x):.1f}" cy="{y_of(spot.y):.1f}" r="4">'
+        f'cx="{frame.x_of(spot.x):.1f}" cy="{frame.y_of(spot.y):.1f}" r="4">'
         f"<title>{escape(_describe(front, spot.point))}</title></circle>"
         for spot in sorted(spots, key=lambda spot: spot.point.is_on_front)
     ]
@@ -145,9 +98,9 @@ def _spots(front: Front) -> list[_Spot]:
     ]
 
 
-def _scales(spots: Sequence[_Spot]) -> tuple[_Scale, _Scale]:
+def _scales(spots: Sequence[_Spot]) -> tuple[Scale, Scale]:
     xs, ys = [spot.x for spot in spots], [spot.y for spot in spots]
-    return _Scale(min(xs), max(xs)), _Scale(min(ys), max(ys))
+    return Scale(min(xs), max(xs)), Scale(min(ys), max(ys))
 
 
 def _staircase(front: Front, spots: Sequence[_Spot]) -> list[tuple[float, float]]:
@@ -163,19 +116,6 @@ def _staircase(front: Front, spots: Sequence[_Spot]) -> list[tuple[float, float]
     return line
 
 
-def _ticks(scale: _Scale) -> list[float]:
-    """Return up to six round numbers within a scale."""
-    width = scale.high - scale.low
-    if not width or not math.isfinite(width):
-        return list(dict.fromkeys(scale))
-    power = 10.0 ** math.floor(math.log10(width / 5)) if width / 5 > 0 else 0.0
-    if not power:
-        return list(scale)
-    step = next(m * power for m in (1, 2, 5, 10) if m * power * 5 >= width)
-    first, last = math.ceil(scale.low / step), math.floor(scale.high / step)
-    return [number * step for number in range(first, last + 1)]
-
-
 def _title(front: Front, at: int) -> str:
     objective = front.objectives[at]
     word = "least" if objective.direction is Direction.MIN else "greatest"
@@ -187,7 +127,3 @@ def _describe(front: Front, point: Point) -> str:
     pairs = zip(front.objectives, values, strict=True)
     said = ", ".join(f"{objective.column.heading} {value!r}" for objective, value in pairs)
     return f"run {point.run.id[:8]}: {said}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"

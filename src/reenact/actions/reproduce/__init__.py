@@ -1,0 +1,5 @@
+"""Run a result again and say whether it came back.
+
+`originals` finds what is meant, `data` verifies its inputs, `preflight` says what else is not as it
+was, `rerun` runs, `judgement` compares, and `use_case` puts these together.
+"""
