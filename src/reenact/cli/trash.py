@@ -11,7 +11,8 @@ from reenact.actions.find import with_parts
 from reenact.actions.graph import dependents
 from reenact.actions.trash import purge_runs, remove_runs, restore_runs
 from reenact.cli.options import as_json, chosen_runs, runs_of, yes
-from reenact.cli.output import confirm, print_json, say, style
+from reenact.cli.output import confirm, print_json, say, style, visible
+from reenact.errors import UsageError
 from reenact.model.identity import RunId
 from reenact.model.words import counted
 
@@ -51,16 +52,23 @@ def rm_command(home: str | None, /, **options: Any) -> int:
 Examples:
   reenact restore 3f2a
   reenact restore --filter "op = train.py"
-  reenact runs --deleted
+  reenact restore 3f2a --to old-code
 """,
 )
 @chosen_runs
+@click.option("--to", "directory", metavar="DIR", help="Write the run's source there instead.")
 @_dry_run
 @as_json
 @click.pass_obj
 def restore_command(home: str | None, /, **options: Any) -> int:
-    """Bring runs back from the trash."""
+    """Bring runs back from the trash, or with --to the source that a run was made from.
+
+    What is written with --to is the source byte for byte, with modes and links, and the data that
+    was kept with it.
+    """
     context = Context(store=home)
+    if options["directory"] is not None:
+        return _restore_source(context, options)
     runs = with_parts(context, runs_of(context, options, deleted=True), deleted=True)
     if options["dry_run"]:
         return _report("would restore", runs, options)
@@ -89,6 +97,25 @@ def purge_command(home: str | None, /, **options: Any) -> int:
     if options["dry_run"] or not _agreed(f"delete {_count(runs)} for good?", options):
         return _report("would delete", runs, options)
     return _report("deleted", purge_runs(context, runs), options)
+
+
+def _restore_source(context: Context, options: dict[str, Any]) -> int:
+    from reenact.actions.find import find_run
+    from reenact.actions.restore_source import restore_source
+
+    names = options["runs"]
+    if len(names) != 1 or options["filter_text"] is not None or options["dry_run"]:
+        raise UsageError("`--to` takes one run", hint="`reenact restore 3f2a --to DIR`")
+    found = restore_source(context, find_run(context, names[0]), options["directory"])
+    if options["as_json"]:
+        print_json({"ok": True, **found._asdict()})
+        return 0
+    say(f"{counted(found.files, 'file')} written to {options['directory']}")
+    for path in found.absent[:_NAMED]:
+        say(f"  not in the store, and not there: {visible(path)}")
+    if len(found.absent) > _NAMED:
+        say(f"  and {len(found.absent) - _NAMED} more files of data")
+    return 0
 
 
 def _tell_dependents(context: Context, runs: list[RunId]) -> None:

@@ -1,0 +1,105 @@
+"""Lay out what a run was made from in a directory: its source byte for byte, and what was kept of its data."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from reenact.actions.context import Context
+from reenact.errors import CannotRun, ReenactError, UsageError
+from reenact.model.paths import path_to_text, text_to_path
+from reenact.model.run import Run
+from reenact.snapshot.tree import read_tree
+from reenact.store.files import delete_tree, temporary_name, write_all
+from reenact.store.store import StoredRun
+
+
+class RestoredSource(NamedTuple):
+    """What was laid out.
+
+    Attributes:
+        directory: where.
+        files: how many files and links.
+        size_bytes: of them.
+        absent: inputs of the project whose content is not in the store.
+    """
+
+    directory: str
+    files: int
+    size_bytes: int
+    absent: tuple[str, ...]
+
+
+def restore_source(context: Context, stored: StoredRun, directory: str) -> RestoredSource:
+    """Write a run's source to a new directory: content, modes and links as they were.
+
+    Args:
+        context: where the store is.
+        stored: the run.
+        directory: where to; it is made, and must be empty if it is there.
+
+    Raises:
+        CannotRun: the run has no source.
+        UsageError: the directory is not empty.
+        NotFound, Damaged: a blob is gone or spoilt; nothing is left of what was written.
+        ReenactError: the directory cannot be written.
+    """
+    run = stored.record
+    if run.source is None:
+        raise CannotRun(f"run {run.id[:8]} has no source: it was made with `--no-snapshot`")
+    place = os.path.join(context.directory, directory)
+    if os.path.lexists(place) and not (os.path.isdir(place) and not os.listdir(place)):
+        raise UsageError(f"`{directory}` is there already", hint="name a new directory")
+    beside = temporary_name(os.path.normpath(place))
+    try:
+        os.makedirs(beside)
+        found = _write(context, run, beside)
+        if os.path.isdir(place):
+            os.rmdir(place)
+        os.rename(beside, place)
+    except OSError as error:
+        delete_tree(beside)
+        raise ReenactError(f"cannot write `{directory}`: {error.strerror}") from None
+    except BaseException:
+        delete_tree(beside)
+        raise
+    return found._replace(directory=place)
+
+
+def _write(context: Context, run: Run, directory: str) -> RestoredSource:
+    assert run.source is not None
+    blobs = context.store.blobs
+    tree = read_tree(blobs, run.source.tree)
+    files = size_bytes = 0
+    for text, mode, size, digest in tree.files:
+        _write_file(f"{directory}/{text_to_path(text)}", blobs.get(digest), mode)
+        files += 1
+        size_bytes += size
+    known = {path for path, *_ in tree.files}
+    absent = []
+    for file in run.inputs:
+        if os.path.isabs(file.path) or file.path in known or file.origin is not None:
+            continue
+        if file.is_kept and file.digest is not None:
+            _write_file(f"{directory}/{text_to_path(file.path)}", blobs.get(file.digest), 0o644)
+            files += 1
+            size_bytes += file.size_bytes or 0
+        else:
+            absent.append(path_to_text(text_to_path(file.path)))
+    for text, target in tree.links:
+        link = f"{directory}/{text_to_path(text)}"
+        os.makedirs(os.path.dirname(link), exist_ok=True)
+        os.symlink(text_to_path(target), link)
+        files += 1
+    return RestoredSource(directory, files, size_bytes, tuple(absent))
+
+
+def _write_file(path: str, content: bytes, mode: int) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        write_all(descriptor, content)
+        # Whatever the umask took away.
+        os.fchmod(descriptor, mode)
+    finally:
+        os.close(descriptor)
