@@ -224,8 +224,8 @@ def compare_front(
     )
     remarks = list(_nowhere([objective.column for objective in objectives], runs))
     if front.incomparable:
-        who = "1 run has" if front.incomparable == 1 else f"{front.incomparable} runs have"
-        remarks.append(f"{who} not completed or lack a number: they cannot be on the front")
+        who = "1 run is" if front.incomparable == 1 else f"{front.incomparable} runs are"
+        remarks.append(f"{who} not on the front: not completed, or without a number there")
     return comparison._replace(remarks=(*comparison.remarks, *remarks)), front
 
 

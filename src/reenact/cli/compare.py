@@ -66,6 +66,7 @@ Examples:
   reenact compare
   reenact compare -c "=lr, min loss, acc as accuracy" -s -acc --only-differences
   reenact compare @latest --pareto acc,-latency --svg front.svg
+  reenact compare --group-by host --stats acc --margin acc=0.002
 """,
 )
 @click.argument("runs", metavar="[RUN]...", nargs=-1)
@@ -81,6 +82,17 @@ Examples:
 )
 @click.option("-o", "--only-differences", is_flag=True, help="Only columns that differ.")
 @click.option("-g", "--group", metavar="FLAGS", help="Mean ± sd for each value of these flags.")
+@click.option("--group-by", metavar="COLUMNS", help="With --stats: any columns, `host` too.")
+@click.option(
+    "--stats",
+    metavar="[METRICS]",
+    is_flag=False,
+    flag_value="",
+    help="Compare groups: spread, interval, are they equivalent?",
+)
+@click.option(
+    "--margin", multiple=True, metavar="METRIC=AMOUNT", help="With --stats: what is the same."
+)
 @click.option("--min", "minimize", multiple=True, metavar="COLUMN", help="Least is best.")
 @click.option("--max", "maximize", multiple=True, metavar="COLUMN", help="Greatest is best.")
 @click.option(
@@ -124,6 +136,12 @@ def compare_command(home: str | None, /, **options: Any) -> None:
         only_differences=options["only_differences"],
     )
     context = Context(store=home)
+    if options["stats"] is not None:
+        _compare_groups(context, selection, options, csv_path)
+        return
+    for name, option in (("group_by", "--group-by"), ("margin", "--margin")):
+        if options[name]:
+            raise UsageError(f"`{option}` needs `--stats`")
     if options["pareto"] is not None:
         _compare_front(context, selection, layout, options, csv_path)
         return
@@ -171,6 +189,42 @@ def _compare_front(
         say(f"not drawn, because a number is infinite: {missing}")
     if svg is not None and len(front.objectives) > 2:
         say("the picture has the first two objectives only")
+
+
+def _compare_groups(
+    context: Context, selection: Selection, options: dict[str, Any], csv_path: str | None
+) -> None:
+    from reenact.actions.group_statistics import compare_groups
+    from reenact.cli.group_statistics import lines, rows, to_document
+
+    for name in ("columns", "sort", "limit", "only_differences", "minimize", "maximize", "pareto"):
+        if options[name] not in (None, False, ()):
+            option = {"minimize": "min", "maximize": "max"}.get(name, name.replace("_", "-"))
+            raise UsageError(f"say either `--stats` or `--{option}`")
+    by: str | None = options["group_by"]
+    if options["group"] is not None:
+        if by is not None:
+            raise UsageError("say either `--group` or `--group-by`")
+        by = options["group"]
+    metrics: str = options["stats"].strip()
+    if metrics.startswith("@"):
+        # `--stats @latest`: no metric is called so, a run is.
+        selection = msgspec.structs.replace(selection, texts=(metrics, *selection.texts))
+        metrics = ""
+    found = compare_groups(context, selection, by, metrics, options["margin"])
+    if options["as_json"]:
+        print_json(to_document(found))
+        return
+    if csv_path is not None:
+        _write_csv(rows(found), csv_path)
+    elif not found.groups:
+        say("no run matches")
+    elif sys.stdout.isatty():
+        for line in lines(found):
+            print(line)
+    else:
+        _print_lines(rows(found))
+    _talk(found.remarks, is_complete=True, what="groups")
 
 
 def _draw_front(front: Front) -> None:
