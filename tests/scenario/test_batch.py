@@ -298,7 +298,7 @@ def test_more_gpus_than_there_are_is_refused(desk: Desk) -> None:
     done = desk.reenact("run", "train.py", "lr=[1,2]", "--gpus-per-trial", "2", env=env)
 
     assert done.status == 2
-    assert "2 GPUs for each are wanted" in done.complaint[0]
+    assert "each needs 2 GPUs, and there is 1" in done.complaint[0]
     assert desk.ids() == []
 
 
@@ -1003,6 +1003,17 @@ def test_several_trials_are_a_table_that_is_drawn_anew(desk: Desk, at_terminal: 
     assert "STATUS" in screen
     assert "3 of 3" in screen
     assert screen.count("completed") >= 3
+
+
+def test_what_is_said_while_trials_run_stands_above_their_table(
+    desk: Desk, at_terminal: Any
+) -> None:
+    terminal = at_terminal("run", "train.py", "lr=[1,2,3]", "--jobs", "2", "-N", "lss")
+
+    assert terminal.end() == 0
+    screen = terminal.seen.decode()
+    assert screen.count("completed and did not report `lss`") == 1
+    assert screen.index("completed and did not report") < screen.rindex("STATUS")
 
 
 def test_no_descriptor_of_the_batch_reaches_a_trial(desk: Desk) -> None:

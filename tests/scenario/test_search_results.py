@@ -63,7 +63,7 @@ def test_the_front_is_what_nothing_beats(desk: Desk) -> None:
     assert rows[2, 5]["pareto"] == "beaten"
     assert rows[13, 0]["pareto"] is None
     assert rows[2, 0]["pareto"] == "front"
-    assert any("1 run has not completed" in remark for remark in found["remarks"])
+    assert any("1 run is not on the front" in remark for remark in found["remarks"])
 
 
 def test_the_objectives_of_a_batch_count_when_none_is_named(desk: Desk) -> None:

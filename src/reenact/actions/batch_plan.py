@@ -12,10 +12,13 @@ from reenact.actions.early_stop import make_early_stop
 from reenact.actions.ground import Ground, RunRequest, find_ground
 from reenact.actions.optimizer import Ledger, find_optimizer
 from reenact.actions.plan import plan_on
-from reenact.actions.search_defaults import search_defaults, with_declared_spaces
-from reenact.actions.trial_source import (
-    Search,
+from reenact.actions.proposed_trials import Search, entry_of
+from reenact.actions.search_defaults import (
+    OptimizerFlags,
+    search_defaults,
+    with_declared_spaces,
 )
+from reenact.actions.trial_source import Starter
 from reenact.actions.trials import VARIANT, Entry
 from reenact.actions.trials import request_of as request_of_trial
 from reenact.errors import UsageError
@@ -24,7 +27,8 @@ from reenact.model.identity import new_run_id
 from reenact.model.record import flag_to_json
 from reenact.search.samplers import Direction
 from reenact.search.samplers.points import value_at
-from reenact.search.samplers.registry import is_known, make_sampler, refuse_nothing
+from reenact.search.samplers.registry import is_known, make_sampler, own_name
+from reenact.search.samplers.settings import PREVIOUS, has_no_effect, settings_of
 from reenact.search.trial_files import read_trials as read_trial_files
 from reenact.search.trials import Trial, find_seed_flag, plan_trials
 from reenact.search.values import (
@@ -41,6 +45,8 @@ if TYPE_CHECKING:
     from reenact.actions.variants import PlannedVariant
 
 DEFAULT_OPTIMIZER = "random"
+PRUNE = "prune"
+"""The optimizer of `actions.prune`."""
 DEFAULT_TRIALS = 20
 """Of a search that was not told when to end."""
 ENDLESS = 1_000_000
@@ -58,6 +64,7 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
         jobs: how many at once; None for one, or as many as there are GPUs for.
         gpus_per_trial: how many GPUs each trial gets; None leaves them alone.
         optimizer: name of a sampler that chooses the values, or of an operation that does.
+        optimizer_flags: what is set of it.
         objectives: what is wanted of which column: `("minimize", "loss")`.
         random_seed: of all random choices.
         fail_fast: start nothing more after a trial that failed.
@@ -72,6 +79,7 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int | None = None
     gpus_per_trial: int | None = None
     optimizer: str | None = None
+    optimizer_flags: OptimizerFlags = OptimizerFlags()
     objectives: tuple[tuple[str, str], ...] = ()
     random_seed: int = 0
     fail_fast: bool = False
@@ -88,6 +96,7 @@ class PlannedBatch(NamedTuple):
         search: who chooses the values, where that is not the user.
         remarks: what the user must know before it starts.
         variants: of the code, by their names, where there are several.
+        starter: starts the trials, where they are no single runs.
     """
 
     request: BatchRequest
@@ -99,6 +108,7 @@ class PlannedBatch(NamedTuple):
     search: Search | None = None
     remarks: tuple[str, ...] = ()
     variants: Mapping[str, PlannedVariant] = {}
+    starter: Starter | None = None
 
     def ground_of(self, entry: Entry) -> Ground:
         """Return what a trial stands on."""
@@ -130,14 +140,21 @@ def plan_batch(
         parse_column(text)
     if request.stop_early is not None:
         make_early_stop(request.stop_early, request.objectives, context)
+    own = request.optimizer_flags
     if request.optimizer is not None or is_space:
         request = msgspec.structs.replace(
             request,
             optimizer=defaults.optimizer or DEFAULT_OPTIMIZER,
+            optimizer_flags=own._replace(declared={**defaults.flags, **own.declared}),
             trials=defaults.trials if request.trials is None else request.trials,
         )
         settings = with_variants(with_declared_spaces(ground, settings), request.variants)
         return _plan_search(request, ground, settings, context)
+    if own.given:
+        raise UsageError(
+            f"`--opt-flag {min(own.given)}` is for a search, and this is none",
+            hint="say who searches, e.g. `--optimizer tpe`, or give a flag a space",
+        )
     is_many = any(isinstance(setting, Sequence) for setting in settings.values())
     is_many = is_many or bool(request.files or request.seeds or request.variants)
     if not is_many and request.trials is None:
@@ -171,32 +188,22 @@ def _plan_search(
         raise UsageError(
             f"a search chooses its trials, and {what} names them", hint="leave one of them out"
         )
-    search, remark = make_search(
+    search, remarks = make_search(
         settings,
         ground,
         context,
         name=request.optimizer or DEFAULT_OPTIMIZER,
+        flags=request.optimizer_flags,
         objectives=request.objectives,
         seed=request.random_seed,
         limit=request.trials,
     )
-    if search.optimizer is not None:
-        request = msgspec.structs.replace(request, optimizer=search.optimizer.name)
-    elif search.name is not None:
+    if search.previous == "sourcecode" and (request.run.in_place or not request.run.snapshot):
+        raise UsageError(f"`{PREVIOUS}=sourcecode` needs a snapshot of the source")
+    if search.name is not None:
         request = msgspec.structs.replace(request, optimizer=search.name)
-    values = {name: value_at(space, 0.5) for name, space in search.spaces.items()}
-    variant = values.pop(VARIANT, None)
-    flags: dict[str, Any] = {name: flag_to_json(value) for name, value in search.fixed.items()}
-    for name, value in values.items():
-        flag = ground.flags.find(name) if ground.flags is not None else None
-        flags[name] = flag_to_json(to_setting(value, flag))
-    example = Entry(
-        number=1,
-        run=new_run_id(),
-        flags=flags,
-        variant=None if variant is None else str(variant),
-    )
-    remarks = () if remark is None else (remark,)
+    middle = {name: value_at(space, 0.5) for name, space in search.spaces.items()}
+    example = entry_of(1, middle, search, ground)
     variants = _plan_variants(request, ground, example, context)
     planned = PlannedBatch(request, ground, settings, [], [], example, search, remarks, variants)
     for one in variants or (None,):
@@ -231,28 +238,67 @@ def make_search(
     context: Context,
     *,
     name: str,
+    flags: OptimizerFlags,
     objectives: tuple[tuple[str, str], ...],
     seed: int,
     limit: int | None,
-) -> tuple[Search, str | None]:
-    """Make a sampler and what it needs; the text is what the user should know of it.
+) -> tuple[Search, tuple[str, ...]]:
+    """Make a sampler and what it needs; the texts are what the user should know of it.
 
     Raises:
-        UsageError: nobody of this name can search that.
+        UsageError: nobody of this name can search that, or a flag of the optimizer is refused.
         CannotRun: who would cannot be started.
     """
     spaces, fixed = split_spaces(settings)
     given = {flag: as_typed(flag, value, ground) for flag, value in fixed.items()}
-    if not is_known(name) and (optimizer := find_optimizer(name, ground, context)) is not None:
-        refuse_nothing(spaces)
-        limit = DEFAULT_TRIALS if limit is None else limit
-        return Search(Ledger(), spaces, given, objectives, limit, optimizer=optimizer), None
-    directions = [Direction(direction) for direction, _ in objectives]
-    made = make_sampler(name, spaces, directions, seed=seed)
+    optimizer = None if is_known(name) else find_optimizer(name, flags, ground, context)
+    if optimizer is not None:
+        return Search(
+            sampler=Ledger(),
+            spaces=spaces,
+            fixed=given,
+            objectives=objectives,
+            limit=DEFAULT_TRIALS if limit is None else limit,
+            optimizer=optimizer,
+            name=optimizer.name,
+            settings=optimizer.flags,
+        ), ()
+    flags, remarks = _known_settings(name, flags)
+    own = own_name(name)
+    made = make_sampler(
+        name,
+        spaces,
+        [Direction(direction) for direction, _ in objectives],
+        seed=seed,
+        settings=flags.settle(None if own is None else settings_of(own)),
+    )
     if limit is None:
         limit = ENDLESS if made.name == "grid" else DEFAULT_TRIALS
-    search = Search(made.sampler, spaces, given, objectives, limit, name=made.name)
-    return search, made.remark
+    return Search(
+        sampler=made.sampler,
+        spaces=spaces,
+        fixed=given,
+        objectives=objectives,
+        limit=limit,
+        previous=made.previous,
+        name=made.name,
+        settings=made.settings,
+        foreseen=made.foreseen,
+    ), (*made.remarks, *remarks)
+
+
+def _known_settings(name: str, flags: OptimizerFlags) -> tuple[OptimizerFlags, tuple[str, ...]]:
+    """Leave out what a project file sets and a built-in sampler does not have, and say so."""
+    own = own_name(name)
+    if own is None:
+        return flags, ()
+    known = settings_of(own)
+    lost = [key for key in flags.declared if known.find(key) is None and not has_no_effect(key)]
+    declared = {key: value for key, value in flags.declared.items() if key not in lost}
+    remarks = tuple(
+        f"the project file sets `{key}`, which the optimizer `{own}` does not have" for key in lost
+    )
+    return flags._replace(declared=declared), remarks
 
 
 def as_typed(name: str, value: FlagValue, ground: Ground) -> str | FlagValue:
@@ -276,11 +322,11 @@ def _entry(
             written[name] = flag_to_json(as_typed(name, to_setting(value, flag), ground))
         else:
             written[name] = flag_to_json(to_setting(value, flag))
-    seed = trial.seed if seed_flag is None else None
     return Entry(
         number=trial.number,
         run=new_run_id(),
         flags=written,
-        seed=seed,
+        seed=trial.seed if seed_flag is None else None,
+        run_seed=None if seed_flag is None else trial.seed,
         variant=None if variant is None else str(variant),
     )

@@ -21,7 +21,7 @@ from reenact.actions.variants import recorded
 from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId
 from reenact.model.paths import path_to_text, printable
-from reenact.model.record import flag_from_json
+from reenact.model.record import flag_from_json, flag_to_json
 from reenact.model.run import Batch, Notes, Operation, OperationKind, Run
 from reenact.model.secrets import redact
 from reenact.project.flag_text import format_value
@@ -85,11 +85,18 @@ def record_batch(
         like=_like(run_id, request),
         parent=request.parent,
         part=request.part,
+        seed=request.seed,
+        is_deterministic=request.deterministic,
         batch=Batch(
             kind=operation.kind,
             trials=_planned_count(planned),
             jobs=jobs,
             optimizer=planned.request.optimizer if search else None,
+            optimizer_flags={
+                name: flag_to_json(redacted(name, value)) for name, value in search.settings.items()
+            }
+            if search
+            else {},
             objectives=planned.request.objectives,
             seed=planned.request.random_seed if is_random else None,
             stop_early=planned.request.stop_early,
@@ -134,12 +141,20 @@ def _option_words(request: BatchRequest) -> list[str]:
     ):
         if value:
             words += [option, str(value)]
+    flags = {
+        **{name: format_value(value) for name, value in request.optimizer_flags.declared.items()},
+        **request.optimizer_flags.given,
+    }
+    for name, text in flags.items():
+        words += ["--opt-flag", f"{name}={redact(name, printable(text))}"]
     for direction, column in request.objectives:
         words += [f"--{direction}", column]
     return words
 
 
 def _operation_words(operation: Operation) -> list[str]:
+    if operation.definition is not None:
+        return [operation.name]
     if operation.kind is OperationKind.COMMAND:
         return ["--", *operation.arguments]
     if operation.kind is OperationKind.MODULE:
@@ -172,12 +187,7 @@ def notes_of(planned: PlannedBatch, run: Run, context: Context) -> Notes:
         values = {name: redacted(name, value) for name, value in example.values.items()}
         given = {**_flags_of(planned.entries), **run.flags}
         label = fill_label(label, {**values, **given}, given) or None
-    return Notes(
-        label=None if label is None else printable(label),
-        tags=tuple(map(printable, request.tags)),
-        comment=None if request.comment is None else printable(request.comment),
-        priority=request.priority,
-    )
+    return request.notes(label)
 
 
 def _flags_of(entries: Iterable[Entry]) -> dict[str, FlagValue]:

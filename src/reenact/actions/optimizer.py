@@ -8,7 +8,7 @@ Each time is a run of its own, a part of the batch. It finds what is known in th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,15 +16,11 @@ import msgspec
 
 from reenact.actions.children import Children, End, Part, Place, begun
 from reenact.actions.context import Context
-from reenact.actions.ground import Ground, RunRequest, find_offered
-from reenact.actions.plan import plan_run
-from reenact.actions.trial_source import (
-    BatchListener,
-    Made,
-    ProposedTrials,
-    Search,
-    earlier_results,
-)
+from reenact.actions.ground import Ground, RunRequest, find_ground, find_offered
+from reenact.actions.plan import plan_on, plan_run, redacted
+from reenact.actions.proposed_trials import ProposedTrials
+from reenact.actions.search_defaults import OptimizerFlags
+from reenact.actions.trial_source import BatchListener, Made
 from reenact.actions.trials import Entry, TrialState
 from reenact.errors import ReenactError, UsageError
 from reenact.model.flags import FlagValue
@@ -33,8 +29,10 @@ from reenact.model.metrics import json_number
 from reenact.model.paths import path_to_text
 from reenact.model.record import flag_from_json, flag_to_json, to_json
 from reenact.model.run import Status
+from reenact.project.settings import resolve_flags
 from reenact.search.samplers import Settings
 from reenact.search.samplers.points import fit
+from reenact.search.values import to_setting
 from reenact.store.files import read_file, write_atomically
 
 TRIALS_VARIABLE = "REENACT_TRIALS"
@@ -47,11 +45,16 @@ _DIRECTORY = "rounds"
 
 
 class Optimizer(NamedTuple):
-    """An operation that makes proposals; `name` finds it from the project's root."""
+    """An operation that makes proposals; `name` finds it from the project's root.
+
+    Attributes:
+        flags: those that were set of it.
+    """
 
     name: str
     request: RunRequest
     context: Context
+    flags: dict[str, FlagValue]
 
 
 class Ledger:
@@ -68,8 +71,16 @@ class Ledger:
         """Learn nothing: the records say it."""
 
 
-def find_optimizer(name: str, ground: Ground, context: Context) -> Optimizer | None:
+def find_optimizer(
+    name: str, flags: OptimizerFlags, ground: Ground, context: Context
+) -> Optimizer | None:
     """Return the operation or script of this name; None where there is none.
+
+    Args:
+        name: of an operation, or the path of a script.
+        flags: what is set of it.
+        ground: of the trials.
+        context: where.
 
     Raises:
         CannotRun: its interpreter is not there.
@@ -95,8 +106,16 @@ def find_optimizer(name: str, ground: Ground, context: Context) -> Optimizer | N
         trace_files=ground.request.trace_files,
     )
     at_root = Context(context.env, ground.root.path, context.store.root)
-    plan_run(request, at_root)
-    return Optimizer(name, request, at_root)
+    try:
+        own = find_ground(request, at_root)
+        settings = flags.settle(own.flags)
+        plan = plan_on(own, msgspec.structs.replace(own.request, settings=settings), at_root)
+    except ReenactError as error:
+        error.message = f"the optimizer `{name}`: {error.message}"
+        error.args = (error.message,)
+        raise
+    request = msgspec.structs.replace(request, settings=settings)
+    return Optimizer(name, request, at_root, plan.given)
 
 
 class OptimizedTrials(ProposedTrials):
@@ -108,17 +127,15 @@ class OptimizedTrials(ProposedTrials):
         entries: Iterable[Entry],
         context: Context,
         listener: BatchListener,
-        write: Callable[[Entry], None],
-        search: Search,
     ) -> None:
-        self._optimizer = search.optimizer
-        self._earlier: list[tuple[dict[str, FlagValue], list[float]]] = []
+        super().__init__(made, entries, context, listener)
+        assert self._search.optimizer is not None
+        self._optimizer = self._search.optimizer
         self._proposals: list[dict[str, FlagValue]] = []
         self._round: RunId | None = None
         self._round_files = ("", "")
         self._is_asked = False
         self._is_over = False
-        super().__init__(made, entries, context, listener, write, search)
 
     def ask(self) -> Part | None:
         """Return the next trial, or the round in which it is found out."""
@@ -141,7 +158,7 @@ class OptimizedTrials(ProposedTrials):
         try:
             self._proposals = self._read_proposals(end)
         except UsageError as error:
-            self.progress.problem = f"the optimizer `{self._name}`: {error.message}"
+            self.progress.problem = f"the optimizer `{self._optimizer.name}`: {error.message}"
             self._is_over = True
             return
         # Who proposes nothing while trials run is asked again when one has ended.
@@ -159,15 +176,8 @@ class OptimizedTrials(ProposedTrials):
         else:
             self.listener.tick(self.progress)
 
-    def _take_earlier(self) -> None:
-        self._earlier = earlier_results(self.made.run, self._search, self.context)
-
     def _next_proposal(self) -> dict[str, FlagValue] | None:
         return self._proposals.pop(0) if self._proposals else None
-
-    @property
-    def _name(self) -> str:
-        return "" if self._optimizer is None else self._optimizer.name
 
     # --- rounds ---
 
@@ -184,7 +194,6 @@ class OptimizedTrials(ProposedTrials):
 
     def _round_body(self, run_id: RunId, number: int) -> Callable[[Place], object]:
         optimizer, files = self._optimizer, self._round_files
-        assert optimizer is not None
 
         def body(place: Place) -> None:
             from reenact.actions.run import start_and_watch
@@ -217,6 +226,7 @@ class OptimizedTrials(ProposedTrials):
             "wanted": max(1, min(left, jobs)),
             "left": left,
             "spaces": {name: msgspec.to_builtins(space) for name, space in search.spaces.items()},
+            "flags": self._fixed(),
             "objectives": [{"direction": d, "column": text} for d, text in search.objectives],
             "seed": None if self.made.run.batch is None else self.made.run.batch.seed,
             "trials": [self._told(number) for number in sorted(self.progress.trials)],
@@ -229,6 +239,17 @@ class OptimizedTrials(ProposedTrials):
             ],
         }
 
+    def _fixed(self) -> dict[str, Any]:
+        """Return the flags that are not searched, as trials have them that set nothing else."""
+        values: Mapping[str, FlagValue] = self._search.fixed
+        if self.made.ground.flags is not None:
+            _, values = resolve_flags(self.made.ground.flags, self._search.fixed, force=True)
+        return {
+            name: flag_to_json(redacted(name, value))
+            for name, value in values.items()
+            if name not in self._search.spaces
+        }
+
     def _told(self, number: int) -> dict[str, Any]:
         trial: TrialState = self.progress.trials[number]
         values = self._values(trial) if trial.is_done else None
@@ -236,7 +257,7 @@ class OptimizedTrials(ProposedTrials):
         return {
             "number": number,
             "run": trial.entry.run,
-            "flags": trial.entry.settings,
+            "flags": {n: redacted(n, value) for n, value in trial.entry.settings.items()},
             "status": "failed" if trial.problem is not None else status,
             "values": None if values is None else list(map(json_number, values)),
         }
@@ -262,13 +283,34 @@ class OptimizedTrials(ProposedTrials):
             proposal = msgspec.json.decode(line, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise UsageError(f"{where} is no JSON object of flags") from None
-        if others := proposal.keys() - spaces.keys():
-            raise UsageError(f"{where} sets `{min(others)}`, which is not searched")
         if missing := spaces.keys() - proposal.keys():
             raise UsageError(f"{where} does not set `{min(missing)}`")
         settings = {name: flag_from_json(value) for name, value in proposal.items()}
+        others = {name: value for name, value in settings.items() if name not in spaces}
+        if others and spaces:
+            raise UsageError(f"{where} sets `{min(others)}`, which is not searched")
         fitting = fit(spaces, settings)
         if fitting is None:
             wrong = next(n for n in spaces if fit({n: spaces[n]}, settings) is None)
             raise UsageError(f"{where}: {settings[wrong]!r} is outside of the space of `{wrong}`")
-        return fitting
+        return fitting | self._read_others(others, where)
+
+    def _read_others(self, settings: Mapping[str, FlagValue], where: str) -> dict[str, FlagValue]:
+        """Check what is proposed where the user gave no space: any flag that is not set."""
+        ground = self.made.ground
+        if ground.flags is None:
+            return dict(settings)
+        names = {name: flag.name for name in settings if (flag := ground.flags.find(name))}
+        if same := {names.get(name, name) for name in settings} & self._search.fixed.keys():
+            raise UsageError(f"{where} sets `{min(same)}`, which you have set")
+        try:
+            given, _ = resolve_flags(
+                ground.flags,
+                {n: to_setting(v, ground.flags.find(n)) for n, v in settings.items()},
+                force=ground.request.force_flags,
+                operation=ground.target.name,
+            )
+        except ReenactError as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            raise UsageError(f"{where}: {error.message}{hint}") from None
+        return given

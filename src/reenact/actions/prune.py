@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, NoReturn
 
-from reenact.actions.batch import PRUNE, FinishedBatch, start_batch
-from reenact.actions.batch_plan import ENDLESS, BatchRequest, PlannedBatch
+from reenact.actions.batch import FinishedBatch, start_batch
+from reenact.actions.batch_plan import ENDLESS, PRUNE, BatchRequest, PlannedBatch
 from reenact.actions.context import Context
 from reenact.actions.find import list_runs
 from reenact.actions.ground import RunRequest, find_ground
-from reenact.actions.trial_source import BatchListener, Search, objective_values
+from reenact.actions.objectives import objective_values
+from reenact.actions.proposed_trials import Search
+from reenact.actions.trial_source import BatchListener
 from reenact.actions.trials import Entry
 from reenact.errors import UsageError
 from reenact.model.flags import FlagValue
@@ -137,7 +139,7 @@ def prune(
     settings: dict[str, Setting] = {name: Single(first.flags[name]) for name in fixed}
     settings |= {c.name: Several((c.before, c.after)) for c in changes}
     spaces = {c.name: Choices(values=(c.before, c.after)) for c in changes}
-    search = Search(tests, spaces, fixed, objectives, ENDLESS, is_learning=False)
+    search = Search(tests, spaces, fixed, objectives, ENDLESS, previous="batch")
     planned = PlannedBatch(
         BatchRequest(run=request, optimizer=PRUNE, trials=ENDLESS),
         ground,

@@ -1,4 +1,4 @@
-"""Which trial of a batch comes next: one of those that were planned, or what a sampler proposes."""
+"""Which trial of a batch comes next, and what becomes of those that run."""
 
 from __future__ import annotations
 
@@ -12,30 +12,27 @@ from reenact.actions.children import Children, End, Part, Place, begun
 from reenact.actions.context import Context
 from reenact.actions.early_stop import EarlyStop
 from reenact.actions.ground import Ground, RunRequest
+from reenact.actions.objectives import unreported_by
 from reenact.actions.plan import plan_on
 from reenact.actions.project_tree import PlannedTree
 from reenact.actions.trials import (
-    VARIANT,
+    TRIALS_FILE,
     Entry,
     Progress,
     TrialState,
+    append_entries,
     has_timed_out,
     request_of,
     state_of,
 )
 from reenact.errors import ReenactError
-from reenact.model.flags import FlagValue
-from reenact.model.identity import RunId, new_run_id
-from reenact.model.record import flag_from_json, flag_to_json
-from reenact.model.run import OperationKind, Run, Status
-from reenact.search.samplers import Sampler
-from reenact.search.values import Space, to_setting
-from reenact.store.columns import IndexedRun, Kind, Operand, operand_value, parse_column
+from reenact.model.identity import RunId
+from reenact.model.run import Pipeline, Run, Status
+from reenact.store.columns import IndexedRun
 from reenact.store.index import Index
-from reenact.store.query import All, Comparison, Filter, Relation, Value, ValueKind
 
 if TYPE_CHECKING:
-    from reenact.actions.optimizer import Optimizer
+    from reenact.actions.proposed_trials import Search
     from reenact.actions.watch import Watcher
 
 _LOOK_S = 0.5
@@ -65,8 +62,54 @@ class BatchListener(Protocol):
         """Hear that a trial has ended."""
         ...
 
+    def remark(self, text: str) -> None:
+        """Hear what the user should know while there is still time to stop."""
+        ...
+
     def tick(self, progress: Progress) -> None:
         """Use the time while trials run."""
+        ...
+
+
+class Silence:
+    """Shows nothing of a batch."""
+
+    is_live = False
+
+    def begin(self, progress: Progress) -> None:
+        """Show nothing."""
+
+    def started(self, progress: Progress, trial: TrialState, *, has_terminal: bool) -> None:
+        """Show nothing."""
+
+    def ended(self, progress: Progress, trial: TrialState) -> None:
+        """Show nothing."""
+
+    def remark(self, text: str) -> None:
+        """Show nothing: the end says it."""
+
+    def tick(self, progress: Progress) -> None:
+        """Show nothing."""
+
+
+class Starter(Protocol):
+    """Starts trials that are more than a single run: pipelines."""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What is set for all trials beside what their entries say, as a record has it."""
+        ...
+
+    def keep(self) -> Pipeline:
+        """Put into the store what all trials start from; return what the record says of it."""
+        ...
+
+    def start(self, request: RunRequest, former: Run | None, place: Place) -> None:
+        """Run a trial to its end, in a process of its own; or what is missing of it."""
+        ...
+
+    def stage(self, request: RunRequest) -> Run:
+        """Set a trial aside."""
         ...
 
 
@@ -77,7 +120,9 @@ class Made(NamedTuple):
         tree: the project's files, looked at once; None for runs in place, which look themselves.
         fail_fast: nothing is started after a trial that failed.
         early: stops trials that are worse than others.
+        search: who chooses the values, where that is not the user.
         variants: where not all trials run from the same code: ground and tree of each.
+        starter: starts them, where they are no single runs.
     """
 
     run: Run
@@ -85,7 +130,9 @@ class Made(NamedTuple):
     tree: PlannedTree | None
     fail_fast: bool = False
     early: EarlyStop | None = None
+    search: Search | None = None
     variants: Mapping[str, tuple[Ground, PlannedTree]] = {}
+    starter: Starter | None = None
 
     def ground_of(self, entry: Entry) -> Ground:
         """Return what a trial stands on."""
@@ -114,9 +161,7 @@ class TrialList:
         entries: Iterable[Entry],
         context: Context,
         listener: BatchListener,
-        write: Callable[[Entry], None],
     ) -> None:
-        self._write = write
         self.made = made
         self.context = context
         self.listener = listener
@@ -125,13 +170,14 @@ class TrialList:
         self._waiting: list[Entry] = []
         self._elsewhere: list[Entry] = []
         self._has_failed = False
+        self._has_objectives = False
         self._watchers: dict[int, Watcher] = {}
         self._look_at = 0.0
         self._judge_at = 0.0
         for entry in entries:
-            self.add(entry)
+            self._add(entry)
 
-    def add(self, entry: Entry) -> None:
+    def _add(self, entry: Entry) -> None:
         """Take a trial in, as it is now."""
         state = state_of(self.context.store, entry)
         self._by_run[entry.run] = entry
@@ -173,6 +219,9 @@ class TrialList:
             from reenact.actions.run import start_and_watch
 
             request = made.request_of(entry, place=place, former=former)
+            if made.starter is not None:
+                made.starter.start(request, former, place)
+                return
             plan = plan_on(made.ground_of(entry), request, self.context)
             start_and_watch(plan, self.context, on_start=begun, tree=made.tree_of(entry))
 
@@ -194,6 +243,25 @@ class TrialList:
         is_fine = state.status is Status.COMPLETED or state.is_stopped_early
         self._has_failed = self._has_failed or not is_fine
         self.listener.ended(self.progress, state)
+        if state.status is Status.COMPLETED and not self._has_objectives:
+            self._look_for_objectives(state)
+
+    def _look_for_objectives(self, state: TrialState) -> None:
+        """Say of the first trial that has completed what it does not report and should."""
+        self._has_objectives = True
+        batch = self.made.run.batch
+        run = self._indexed(state) if batch is not None and batch.objectives else None
+        if batch is not None and run is not None:
+            for text in unreported_by(run, batch.objectives):
+                self.listener.remark(text)
+
+    def _indexed(self, state: TrialState) -> IndexedRun | None:
+        with Index(self.context.store) as index:
+            return index.get(state.entry.run)
+
+    def _write(self, entry: Entry) -> None:
+        path = self.context.store.record_path(self.made.run.id, TRIALS_FILE)
+        append_entries(path, [entry])
 
     @property
     def is_waiting(self) -> bool:
@@ -256,164 +324,3 @@ class TrialList:
         except (OSError, ReenactError):
             return
         self.progress.live[entry.number] = watcher.summaries
-
-
-class Search(NamedTuple):
-    """What a search needs.
-
-    Attributes:
-        fixed: what every trial sets beside the spaces, as the user wrote it.
-        limit: how many trials there are to be.
-        is_learning: what earlier runs of the operation reached counts.
-        optimizer: the operation that makes proposals, in place of the sampler.
-        name: of the sampler, which may be another one than was asked for.
-    """
-
-    sampler: Sampler
-    spaces: Mapping[str, Space]
-    fixed: Mapping[str, str | FlagValue]
-    objectives: tuple[tuple[str, str], ...]
-    limit: int
-    is_learning: bool = True
-    optimizer: Optimizer | None = None
-    name: str | None = None
-
-
-class ProposedTrials(TrialList):
-    """The trials that a sampler proposes, one after the other, from what came of those before."""
-
-    def __init__(
-        self,
-        made: Made,
-        entries: Iterable[Entry],
-        context: Context,
-        listener: BatchListener,
-        write: Callable[[Entry], None],
-        search: Search,
-    ) -> None:
-        self._search = search
-        super().__init__(made, entries, context, listener, write)
-        self._take_earlier()
-        # In the order of their numbers: the same history makes the same proposals after a kill.
-        for state in self.progress.trials.values():
-            settings = self._settings(state)
-            if state.is_done:
-                search.sampler.tell(settings, self._values(state))
-            else:
-                search.sampler.expect(settings)
-
-    def _take_earlier(self) -> None:
-        for settings, values in earlier_results(self.made.run, self._search, self.context):
-            self._search.sampler.tell(settings, values)
-
-    def _next_proposal(self) -> dict[str, FlagValue] | None:
-        proposed = self._search.sampler.ask(1)
-        return proposed[0] if proposed else None
-
-    def _propose(self) -> Entry | None:
-        number = max(self.progress.trials, default=0) + 1
-        if number > self._search.limit:
-            return None
-        proposed = self._next_proposal()
-        if proposed is None:
-            return None
-        variant = proposed.pop(VARIANT, None)
-        settings: dict[str, str | FlagValue] = dict(self._search.fixed)
-        flags = self.made.ground.flags
-        for name, value in proposed.items():
-            flag = flags.find(name) if flags is not None else None
-            settings[name] = to_setting(value, flag)
-        written = {name: flag_to_json(value) for name, value in settings.items()}
-        entry = Entry(
-            number=number,
-            run=new_run_id(),
-            flags=written,
-            variant=None if variant is None else str(variant),
-        )
-        self._write(entry)
-        self._by_run[entry.run] = entry
-        self.progress.trials[number] = TrialState(entry, None)
-        return entry
-
-    def _take_note(self, state: TrialState) -> None:
-        self._search.sampler.tell(self._settings(state), self._values(state))
-        super()._take_note(state)
-
-    def _settings(self, state: TrialState) -> dict[str, FlagValue]:
-        return {name: flag_from_json(value) for name, value in state.entry.settings.items()}
-
-    def _values(self, state: TrialState) -> list[float] | None:
-        if state.status is not Status.COMPLETED and not state.is_stopped_early:
-            return None
-        with Index(self.context.store) as index:
-            run = index.get(state.entry.run)
-        return None if run is None else objective_values(run, self._search.objectives)
-
-
-def objective_values(run: IndexedRun, objectives: Iterable[tuple[str, str]]) -> list[float] | None:
-    """Return what a run reached in each objective; None where it lacks one."""
-    values = []
-    for _, text in objectives:
-        value = operand_value(parse_column(text).operand, run)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        values.append(float(value))
-    return values
-
-
-def earlier_results(
-    batch: Run, search: Search, context: Context
-) -> list[tuple[dict[str, FlagValue], list[float]]]:
-    """Return what earlier runs of the operation tell a search, the oldest first.
-
-    Only runs that had ended before the batch was made: what it knows does not change when it is
-    resumed.
-    """
-    if not search.objectives or not search.is_learning:
-        return []
-    variants: dict[str | None, str] = {}
-    if batch.batch is not None:
-        variants = {variant.source.tree: variant.name for variant in batch.batch.variants}
-    with Index(context.store) as index:
-        runs = index.query(_is("op", batch.operation.name), project=batch.project.id)
-    found = []
-    for run in reversed(runs):
-        if run.status is not Status.COMPLETED or run.parent == batch.id:
-            continue
-        if run.kind == OperationKind.BATCH or run.ended is None or run.ended > batch.created:
-            continue
-        values = objective_values(run, search.objectives)
-        if values is not None and _is_like(run, search.fixed):
-            settings = dict(run.flags)
-            if run.source in variants:
-                settings[VARIANT] = variants[run.source]
-            found.append((settings, values))
-    return found
-
-
-def _is_like(run: IndexedRun, fixed: Mapping[str, str | FlagValue]) -> bool:
-    """Tell whether a run was given what is the same in all trials: else its result says little."""
-    from reenact.project.flag_text import format_value
-
-    return all(
-        name in run.flags and format_value(run.flags[name]) == _text(value)
-        for name, value in fixed.items()
-    )
-
-
-def _text(value: str | FlagValue) -> str:
-    from reenact.project.flag_text import format_value, parse_value
-
-    return format_value(parse_value(value)) if isinstance(value, str) else format_value(value)
-
-
-def _is(attribute: str, text: str) -> Filter:
-    operand = Operand(Kind.ATTRIBUTE, attribute)
-    value = Value(ValueKind.TEXT, text)
-    return Filter(attribute, All((Comparison(operand, Relation.EQUAL, (value,)),)))
-
-
-def children_of(run_id: RunId, context: Context) -> list[IndexedRun]:
-    """Return the runs that a run started."""
-    with Index(context.store) as index:
-        return index.query(_is("parent", run_id))

@@ -26,8 +26,6 @@ from reenact.store.files import append_lines, read_lines
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
 TRIALS_FILE = "trials"
-SEED_VARIABLES = ("PYTHONHASHSEED", "REENACT_SEED")
-"""Set to the seed of a trial whose operation has no flag for one."""
 VARIANT = "@variant"
 """What a search calls the code that a trial runs from. No flag is called so: `@` begins a file."""
 
@@ -38,6 +36,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         flags: what the trial sets, as `flag_to_json` writes values; text is read as typed.
         seed: where no flag takes it.
+        run_seed: the same, where a flag takes it: the run has it as well.
         stopped_at: the step at which it was stopped early.
         variant: of the code that it runs from, where there are several.
     """
@@ -46,6 +45,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     run: RunId
     flags: dict[str, Any] = {}
     seed: int | None = None
+    run_seed: int | None = None
     stopped_at: float | None = None
     variant: str | None = None
 
@@ -117,14 +117,12 @@ def request_of(
 ) -> RunRequest:
     """Return the request for one trial."""
     request = ground.request
-    variables = dict(request.variables)
-    if entry.seed is not None:
-        variables.update(dict.fromkeys(SEED_VARIABLES, str(entry.seed)))
+    seed = entry.run_seed if entry.seed is None else entry.seed
     is_quiet = place is not None and not place.has_terminal
     return msgspec.structs.replace(
         request,
         settings={name: flag_from_json(value) for name, value in entry.flags.items()},
-        variables=variables,
+        seed=request.seed if seed is None or request.no_seed else seed,
         run_id=None if former is not None else entry.run,
         restart=former,
         like=None if former is not None else request.like,

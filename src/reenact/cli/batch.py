@@ -8,22 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reenact.actions.batch import (
-    FinishedBatch,
-    resume_batch,
-    stage_batch,
-    stage_trials,
-    start_batch,
-)
-from reenact.actions.batch_plan import BatchRequest, PlannedBatch, plan_batch
+from reenact.actions.batch import FinishedBatch, stage_batch, stage_trials, start_batch
+from reenact.actions.batch_plan import ENDLESS, BatchRequest, PlannedBatch, plan_batch
+from reenact.actions.batch_resume import resume_batch
 from reenact.actions.context import Context
+from reenact.actions.foresee import MOST, Foreseen, foresee
 from reenact.actions.ground import RunRequest
-from reenact.actions.trial_source import BatchListener
-from reenact.actions.trials import Progress, TrialState
-from reenact.cli.batch_table import LiveTable, describe_trial, trials_to_json
-from reenact.cli.output import print_json, print_table, say, show_duration, style, visible
+from reenact.actions.proposed_trials import Search
+from reenact.actions.search_defaults import OptimizerFlags
+from reenact.actions.trial_source import BatchListener, Silence
+from reenact.actions.trials import VARIANT, Progress, TrialState
+from reenact.cli.batch_table import LiveTable, describe_trial, print_entries, trials_to_json
+from reenact.cli.output import print_json, say, show_duration, style, visible
 from reenact.errors import EXIT_OK, ReenactError, UsageError
-from reenact.model.record import flag_from_json
 from reenact.model.run import Run
 from reenact.model.words import counted
 from reenact.search.trial_files import format_trials
@@ -38,17 +35,23 @@ def run_batch(
         raise UsageError("`--edit` is for one run, and this is several")
     if request.restart is not None:
         return _resume(request, request.restart, options, context)
-    planned = plan_batch(_batch_request(request, options, files, context), context)
-    if planned is None:
-        return None
+    planned = plan_batch(batch_request(request, options, files, context), context)
+    return None if planned is None else run_planned(planned, request, options, context)
+
+
+def run_planned(
+    planned: PlannedBatch, request: RunRequest, options: dict[str, Any], context: Context
+) -> int:
+    """Run a batch that is in order; return its exit status."""
     if options["save_trials"] is not None:
         if options["save_trials"] == "-" and options["as_json"]:
             raise UsageError("`--save-trials -` and `--json` both write to standard output")
         _save(planned, options["save_trials"])
     if options["print_trials"] or options["dry_run"]:
-        _print_plan(planned, as_json=options["as_json"])
+        _print_plan(planned, context, as_json=options["as_json"])
         return EXIT_OK
-    if options["needed"] or options["explain"]:
+    # Each pipeline looks itself for runs that it can take.
+    if planned.starter is None and (options["needed"] or options["explain"]):
         taken = _find_equal(planned, options, context)
         if taken is not None:
             return EXIT_OK
@@ -107,8 +110,13 @@ def _resume(request: RunRequest, former: Run, options: dict[str, Any], context: 
         if options[name]:
             option = name.replace("_", "-")
             raise UsageError(f"`--restart` and `--{option}` exclude each other")
+    from reenact.actions.pipeline_trials import pipelines_again
+    from reenact.cli.pipeline import listeners_of_trials
+
+    again = pipelines_again(former, context, options["jobs"], listeners_of_trials(options))
     allowed = {
-        "jobs": options["jobs"],
+        "jobs": again.jobs,
+        "again": again.find,
         "gpus_per_trial": options["gpus_per_trial"],
         "failed_too": options["failed_too"],
         "quiet": request.quiet or request.background,
@@ -128,9 +136,10 @@ def _resume(request: RunRequest, former: Run, options: dict[str, Any], context: 
     return _report(finished, request, as_json=options["as_json"])
 
 
-def _batch_request(
+def batch_request(
     request: RunRequest, options: dict[str, Any], files: Sequence[str], context: Context
 ) -> BatchRequest:
+    """Return what is asked for of several runs."""
     objectives = [("minimize", text) for text in options["minimize"]]
     objectives += [("maximize", text) for text in options["maximize"]]
     return BatchRequest(
@@ -141,12 +150,25 @@ def _batch_request(
         jobs=options["jobs"],
         gpus_per_trial=options["gpus_per_trial"],
         optimizer=options["optimizer"],
+        optimizer_flags=OptimizerFlags(given=_optimizer_flags(options["opt_flag"])),
         objectives=tuple(objectives),
         random_seed=options["random_seed"],
         fail_fast=options["fail_fast"],
         stop_early=options["stop_early"],
         variants=_variants(options, context),
     )
+
+
+def _optimizer_flags(texts: Sequence[str]) -> dict[str, str]:
+    flags: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"`--opt-flag {text}` sets nothing", hint="write `NAME=VALUE`")
+        if name in flags:
+            raise UsageError(f"`--opt-flag {name}` is set twice")
+        flags[name] = value
+    return flags
 
 
 def _variants(options: dict[str, Any], context: Context) -> tuple[str, ...]:
@@ -169,24 +191,6 @@ def make_listener(request: RunRequest) -> BatchListener:
     return Lines()
 
 
-class Silence:
-    """Shows nothing."""
-
-    is_live = False
-
-    def begin(self, progress: Progress) -> None:
-        """Show nothing."""
-
-    def started(self, progress: Progress, trial: TrialState, *, has_terminal: bool) -> None:
-        """Show nothing."""
-
-    def ended(self, progress: Progress, trial: TrialState) -> None:
-        """Show nothing."""
-
-    def tick(self, progress: Progress) -> None:
-        """Show nothing."""
-
-
 class _Background(Silence):
     """Tells whoever started us that the batch exists."""
 
@@ -205,10 +209,19 @@ class Lines(Silence):
         """Print the line."""
         say(describe_trial(progress, trial))
 
+    def remark(self, text: str) -> None:
+        """Print it."""
+        say(f"{style('warning', 'yellow')}: {visible(text)}")
+
 
 def _save(planned: PlannedBatch, path: str) -> None:
     if planned.search is not None:
         raise UsageError("a search has no list of trials to save")
+    if path.lower().endswith((".json", ".yaml", ".yml")):
+        raise UsageError(
+            f"trials are written as CSV, and `@{path}` would be read as something else",
+            hint=f"name it `{path.rpartition('.')[0]}.csv`",
+        )
     if any(entry.seed is not None for entry in planned.entries):
         raise UsageError(
             "seeds that no flag takes cannot be saved with the trials",
@@ -224,43 +237,52 @@ def _save(planned: PlannedBatch, path: str) -> None:
         raise ReenactError(f"cannot write `{path}`: {error.strerror}") from error
 
 
-def _print_plan(planned: PlannedBatch, *, as_json: bool) -> None:
+def _print_plan(planned: PlannedBatch, context: Context, *, as_json: bool) -> None:
+    foreseen = foresee(planned, context)
+    for remark in planned.remarks:
+        say(f"{style('warning', 'yellow')}: {visible(remark)}")
     if planned.search is not None:
-        trials: list[dict[str, Any]] = []
-        say(
-            f"a search of {counted(len(planned.search.spaces), 'flag')} in at most "
-            f"{counted(planned.search.limit, 'trial')}; each is chosen when it starts"
-        )
-    else:
-        trials = [
-            {
-                "number": entry.number,
-                "flags": entry.flags,
-                "seed": entry.seed,
-                "variant": entry.variant,
-            }
-            for entry in planned.entries
-        ]
+        say(_describe_search(planned.search, foreseen))
     if as_json:
-        print_json({"ok": True, "trials": trials})
+        print_json(
+            {
+                "ok": True,
+                "operation": foreseen.run.operation,
+                "batch": foreseen.run.batch,
+                "earlier": foreseen.earlier,
+                "trials": [
+                    {
+                        "number": entry.number,
+                        "flags": entry.flags,
+                        "seed": entry.seed,
+                        "variant": entry.variant,
+                    }
+                    for entry in foreseen.entries
+                ],
+            }
+        )
         return
-    names = list(dict.fromkeys(name for trial in trials for name in trial["flags"]))
-    variant = ["variant"] if any(trial["variant"] for trial in trials) else []
-    # Where no flag takes them, seeds are what tells the trials apart.
-    seed = ["seed"] if any(trial["seed"] is not None for trial in trials) else []
-    rows = []
-    for trial in trials:
-        values = [_shown(trial["flags"].get(name)) for name in names]
-        seeds = (str(trial[key]) for key in seed)
-        rows.append((str(trial["number"]), *(trial[key] for key in variant), *values, *seeds))
-    if trials:
-        print_table(("#", *variant, *names, *seed), rows, right=(0,))
+    print_entries(foreseen.entries)
 
 
-def _shown(value: Any) -> str:
-    from reenact.cli.output import show_value
-
-    return show_value(flag_from_json(value))
+def _describe_search(search: Search, foreseen: Foreseen) -> str:
+    spaces = len([name for name in search.spaces if name != VARIANT])
+    words = ["a search"]
+    if spaces:
+        words.append(f"of {counted(spaces, 'flag')}")
+    if search.limit < ENDLESS:
+        words.append(f"in at most {counted(search.limit, 'trial')}")
+    words.append(f"by `{search.name}`")
+    text = " ".join(words)
+    if foreseen.earlier:
+        counts = "counts" if foreseen.earlier == 1 else "count"
+        text += f"; {counted(foreseen.earlier, 'earlier run')} {counts}"
+    count = len(foreseen.entries)
+    if not count:
+        return f"{text}; it is asked when a trial can start"
+    if search.foreseen is None and count < MOST:
+        return text
+    return f"{text}; the {f'first {count} are' if count > 1 else 'first is'} known"
 
 
 def _status_of(finished: FinishedBatch) -> int:
@@ -282,7 +304,10 @@ def _report(finished: FinishedBatch, request: RunRequest, *, as_json: bool) -> i
         say(summary_of(finished.progress))
         if batch.best is not None:
             best = next(t for t in finished.progress.trials.values() if t.entry.run == batch.best)
-            say(f"best: {describe_trial(finished.progress, best)}")
+            by = f" by {batch.objectives[0][1]}" if len(batch.objectives) > 1 else ""
+            say(f"best{by}: {describe_trial(finished.progress, best)}")
+            if by:
+                say(f"`reenact compare {run.id[:8]} --pareto` says what nothing beats")
         if any(not trial.is_done for trial in finished.progress.trials.values()):
             say(f"`reenact run --restart {run.id[:8]}` runs what is missing")
     return _end(run)

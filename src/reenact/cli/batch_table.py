@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from typing import IO, Any
 
-from reenact.actions.trials import Progress, TrialState
-from reenact.cli.output import one_line, print_table, show_duration, show_value, style
+from reenact.actions.trials import Entry, Progress, TrialState
+from reenact.cli.output import one_line, print_table, show_duration, show_value, style, visible
 from reenact.model.metrics import SAMPLED, Summary
 from reenact.model.record import flag_from_json, flag_to_json
 from reenact.model.run import Status
@@ -153,6 +154,27 @@ def trials_to_json(progress: Progress) -> list[dict[str, Any]]:
     return values
 
 
+def print_entries(entries: Sequence[Entry]) -> None:
+    """Print the table of trials that have not begun."""
+    if not entries:
+        return
+    names = list(dict.fromkeys(name for entry in entries for name in entry.flags))
+    has_variants = any(entry.variant for entry in entries)
+    # Where no flag takes them, seeds are what tells the trials apart.
+    has_seeds = any(entry.seed is not None for entry in entries)
+    rows = [
+        (
+            str(entry.number),
+            *([entry.variant or ""] if has_variants else []),
+            *(show_value(flag_from_json(entry.flags.get(name))) for name in names),
+            *([str(entry.seed)] if has_seeds else []),
+        )
+        for entry in entries
+    ]
+    headings = ("#", *["variant"] * has_variants, *names, *["seed"] * has_seeds)
+    print_table(headings, rows, right=(0,))
+
+
 def print_trials(progress: Progress) -> None:
     """Print the table of a batch's trials."""
     headings, rows = trial_table(progress)
@@ -195,6 +217,13 @@ class LiveTable:
         self._next_s = 0.0
         if all(t.status in _OVER for t in progress.trials.values()):
             self.tick(progress)
+
+    def remark(self, text: str) -> None:
+        """Say it above the table, which is drawn again below."""
+        if self._height:
+            self._stream.write(f"\x1b[{self._height}F\x1b[J")
+            self._height = 0
+        self._say(f"{style('warning', 'yellow')}: {visible(text)}")
 
     def tick(self, progress: Progress) -> None:
         """Draw the table again, if it is time."""

@@ -43,7 +43,7 @@ def read_trials(
     """Read files of trials, one after the other.
 
     Args:
-        paths: `.csv`, `.json`, `.yaml` or `.yml`.
+        paths: `.csv`, `.json`, `.yaml` or `.yml`; one without a suffix is CSV.
         flags: what the operation takes; decides how values are read.
         force: let unknown flags and refused values through.
 
@@ -57,7 +57,7 @@ def read_trials(
         suffix = os.path.splitext(path)[1].lower()
         text = _read_file(path)
         found = _of_suffix(path, suffix, text)
-        cells = known if suffix == ".csv" else None
+        cells = known if suffix in (".csv", "") else None
         read = [_read_row(path, *raw, flags, force, cells) for raw in found]
         if not read:
             raise UsageError(f"{path}: there is no trial in this file")
@@ -103,7 +103,7 @@ def _read_file(path: str) -> str:
 
 
 def _of_suffix(path: str, suffix: str, text: str) -> Iterator[_Raw]:
-    if suffix == ".csv":
+    if suffix in (".csv", ""):
         return _read_csv(path, text)
     if suffix == ".json":
         return _read_json(path, text)

@@ -16,8 +16,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from decimal import Context, Decimal
-from fractions import Fraction
 from typing import TypeAlias
 
 import msgspec
@@ -25,36 +23,30 @@ import msgspec
 from reenact.errors import BadFlagValue
 from reenact.model.flags import Flag, FlagSet, FlagType, FlagValue, Option
 from reenact.project.flag_text import (
+    PLAIN_LIST,
+    PLAIN_LISTS,
     check_value,
     convert,
     format_value,
     nearest,
     parse_value,
+    takes_groups,
     takes_list,
 )
-
-Number: TypeAlias = int | float
-
-MAX_VALUES = 100_000
-"""As many values one flag may be given; more is a mistyped step."""
+from reenact.search.sequences import (
+    FORMS,
+    Number,
+    check_count,
+    exact_number,
+    number_of,
+    numbers_of,
+    whole,
+)
 
 _CALL = re.compile(r"([A-Za-z][A-Za-z0-9_-]*)\[([^][]*)\]\Z")
 _BARE_RANGE = re.compile(r"\[([^][{},'\"]*:[^][{},'\"]*)\]\Z")
 _REPEATED = re.compile(r"(\[.*\])\s*\*\s*([0-9]+)\Z", re.DOTALL)
-_PLAIN_LIST = re.compile(r"\[[^][{}'\"]*\]")
-_PLAIN_LISTS = re.compile(rf"\[\s*{_PLAIN_LIST.pattern}\s*(,\s*{_PLAIN_LIST.pattern}\s*)*,?\s*\]")
-_DIGITS = Context(prec=60)
 
-FORMS = {
-    "range": "range[START:END:STEP]",
-    "linspace": "linspace[START:END:COUNT]",
-    "logspace": "logspace[START:END:COUNT:BASE]",
-    "geomspace": "geomspace[START:END:COUNT]",
-    "uniform": "uniform[LOW:HIGH:INITIAL]",
-    "loguniform": "loguniform[LOW:HIGH:INITIAL]",
-    "randint": "randint[LOW:HIGH:INITIAL]",
-}
-"""The functions and how they are written; what stands last may be left out."""
 _SPACES = ("uniform", "loguniform", "randint")
 _OTHER_NAMES = {"log-uniform": "loguniform", "log": "loguniform", "int": "randint"}
 
@@ -274,9 +266,11 @@ class _Reader:
         self.force = force
         default = flag.default if flag is not None else None
         kind = flag.type if flag is not None else FlagType.ANY
+        is_list = isinstance(default, list) and flag is not None and not flag.has_several
         self.takes_list = flag is not None and (
-            takes_list(flag) or (kind is FlagType.ANY and isinstance(default, list))
+            takes_list(flag) or (kind is FlagType.ANY and is_list)
         )
+        self.takes_groups = flag is not None and takes_groups(flag)
         self.is_int = kind is FlagType.INT
         self.is_float = kind is FlagType.FLOAT or (
             kind in (FlagType.ANY, FlagType.NUMBER) and isinstance(default, float)
@@ -298,7 +292,7 @@ class _Reader:
         if function in _SPACES:
             return self.space(function, words, stripped)
         try:
-            numbers = self._numbers(function, words, stripped)
+            numbers = numbers_of(function, words, stripped, self._error)
         except ArithmeticError:
             numbers = (math.inf,)
         if not all(map(math.isfinite, numbers)):
@@ -317,7 +311,7 @@ class _Reader:
             items = self._items(repeated[1])
             if not times or not items:
                 raise self._error(f"`{text}` has no values", "write e.g. `[0.1]*3`")
-            self._check_count(times * len(items), text, "repeat it less often")
+            check_count(times * len(items), text, "repeat it less often", self._error)
             if not self.is_several(items):
                 raise self._error(
                     f"`{text}` repeats numbers where each value is a list",
@@ -331,13 +325,17 @@ class _Reader:
 
     def _bare_space(self, inside: str, text: str) -> Space | None:
         words = [word.strip() for word in inside.split(":")]
-        if not any(_exact(word) is not None for word in words[:2]):
+        if not any(exact_number(word) is not None for word in words[:2]):
             return None
         is_integer = all(re.fullmatch(r"[+-]?[0-9]+", word) for word in words if word)
         return self.space("randint" if is_integer and not self.is_float else "uniform", words, text)
 
     def is_several(self, items: list[FlagValue]) -> bool:
         """Tell whether a list is several values for this flag, and not one value."""
+        if self.takes_groups:
+            groups = [group for item in items if isinstance(item, list) for group in item]
+            is_deep = bool(groups) and all(isinstance(group, list) for group in groups)
+            return is_deep and all(isinstance(item, list) for item in items)
         if self.takes_list:
             return bool(items) and all(isinstance(item, list) for item in items)
         if not items:
@@ -354,9 +352,9 @@ class _Reader:
             if self.takes_list:
                 lists = parse_value(text)
                 if isinstance(lists, list) and lists and all(isinstance(x, list) for x in lists):
-                    if not _PLAIN_LISTS.fullmatch(text):
+                    if not PLAIN_LISTS.fullmatch(text):
                         return lists
-                    return [convert(several, found[0]) for found in _PLAIN_LIST.finditer(text, 1)]
+                    return [convert(several, found[0]) for found in PLAIN_LIST.finditer(text, 1)]
             value = convert(several, text)
         else:
             value = parse_value(text)
@@ -402,7 +400,7 @@ class _Reader:
             raise self._error(
                 f"`{text}` is numbers, and the flag takes yes or no", "write `[yes, no]`"
             )
-        exact = [self._number(word, text, form) for word in words]
+        exact = [number_of(word, text, form, self._error) for word in words]
         low, high = exact[0], exact[1]
         initial = exact[2] if len(exact) == 3 else None
         if low >= high:
@@ -413,10 +411,10 @@ class _Reader:
         if is_log and low <= 0:
             raise self._error(f"`{text}` has no logarithm: it must begin above 0", hint)
         if function == "randint" or self.is_int:
-            whole = [_whole(number) for number in exact]
-            if None in whole:
+            integers = [whole(number) for number in exact]
+            if None in integers:
                 raise self._error(f"`{text}` is of integers, but has other numbers", hint)
-            ints = [number for number in whole if number is not None]
+            ints = [number for number in integers if number is not None]
             return IntSpace(
                 low=ints[0], high=ints[1], log=is_log, initial=ints[2] if len(ints) == 3 else None
             )
@@ -427,59 +425,15 @@ class _Reader:
             initial=None if initial is None else float(initial),
         )
 
-    def _numbers(self, function: str, words: list[str], text: str) -> tuple[Number, ...]:
-        form = FORMS[function]
-        most = 4 if function == "logspace" else 3
-        if not 2 <= len(words) <= most:
-            raise self._error(f"`{text}` has {len(words)} numbers", f"write `{form}`")
-        exact = [self._number(word, text, form) for word in words]
-        if function == "range":
-            step = exact[2] if len(exact) > 2 else Fraction(1)
-            return self._range(exact[0], exact[1], step, words, text)
-        count = _whole(exact[2]) if len(exact) > 2 else 5
-        if count is None or count < 1:
-            raise self._error(f"`{text}` has no count of values", f"write `{form}`")
-        self._check_count(count, text, "take a smaller count")
-        if function == "linspace":
-            return tuple(float(number) for number in _spread(exact[0], exact[1], count))
-        if function == "logspace":
-            base = exact[3] if len(exact) > 3 else Fraction(10)
-            if base <= 0:
-                raise self._error(f"`{text}` has a base that is not above 0", f"write `{form}`")
-            return tuple(_power(base, number) for number in _spread(exact[0], exact[1], count))
-        if exact[0] * exact[1] <= 0:
-            raise self._error(f"`{text}` must not reach or cross 0", f"write `{FORMS['linspace']}`")
-        return _geometric(exact[0], exact[1], count)
-
-    def _range(
-        self, start: Fraction, end: Fraction, step: Fraction, words: list[str], text: str
-    ) -> tuple[Number, ...]:
-        if step == 0 or (end - start) * step < 0:
-            raise self._error(
-                f"`{text}` never reaches its end", f"write `{FORMS['range']}`, e.g. `range[5:1:-1]`"
-            )
-        steps = int((end - start) / step)
-        self._check_count(steps + 1, text, "take a larger step")
-        numbers = [start + step * i for i in range(steps + 1)]
-        if all(re.fullmatch(r"[+-]?[0-9]+", word) for word in words):
-            return tuple(int(number) for number in numbers)
-        return tuple(float(number) for number in numbers)
-
-    def _check_count(self, count: int, text: str, hint: str) -> None:
-        if count > MAX_VALUES:
-            raise self._error(f"`{text}` has {count} values, and at most {MAX_VALUES} may be", hint)
-
-    def _number(self, word: str, text: str, form: str) -> Fraction:
-        number = _exact(word)
-        if number is None:
-            raise self._error(f"`{text}`: `{word}` is not a finite number", f"write `{form}`")
-        return number
-
     def _refuse_misspelt(self, function: str, inside: str) -> None:
         """Text in brackets after an unknown name is text, unless it looks much like a function."""
         words = inside.split(":")
         close = nearest(function, FORMS)
-        if close and len(words) > 1 and all(_exact(word.strip()) is not None for word in words):
+        if (
+            close
+            and len(words) > 1
+            and all(exact_number(word.strip()) is not None for word in words)
+        ):
             raise self._error(
                 f"there is no function `{function}`",
                 f"did you mean `{close}[{inside}]`? text is written `['{function}[{inside}]']`",
@@ -487,43 +441,3 @@ class _Reader:
 
     def _error(self, message: str, hint: str) -> BadFlagValue:
         return BadFlagValue(f"flag `{self.name}`: {message}", hint=hint)
-
-
-def _exact(word: str) -> Fraction | None:
-    """Return exactly the number that the digits say; None for what is no finite number."""
-    value = parse_value(word) if word and word[0] not in "[{'\"" else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not math.isfinite(value):
-        return None
-    if value == 0:  # 0e999999999 is not to be written out, and 1e-999 is not 0
-        return None if re.search(r"[1-9]", re.split("[eE]", word)[0]) else Fraction(0)
-    return Fraction(word)
-
-
-def _whole(number: Fraction) -> int | None:
-    return int(number) if number.denominator == 1 else None
-
-
-def _spread(start: Fraction, end: Fraction, count: int) -> list[Fraction]:
-    if count == 1:
-        return [start]
-    return [start + (end - start) * i / (count - 1) for i in range(count)]
-
-
-def _decimal(number: Fraction) -> Decimal:
-    return _DIGITS.divide(Decimal(number.numerator), Decimal(number.denominator))
-
-
-def _power(base: Fraction, exponent: Fraction) -> float:
-    """Raise to a power with 60 digits: the last bit is not the C library's to choose."""
-    return float(_DIGITS.power(_decimal(base), _decimal(exponent)))
-
-
-def _geometric(start: Fraction, end: Fraction, count: int) -> tuple[float, ...]:
-    ratio = _decimal(end / start)
-    inner = [
-        float(_DIGITS.multiply(_decimal(start), _DIGITS.power(ratio, _decimal(part))))
-        for part in _spread(Fraction(0), Fraction(1), count)[1:-1]
-    ]
-    return (float(start), *inner, *((float(end),) if count > 1 else ()))

@@ -120,7 +120,7 @@ def test_points_are_counted() -> None:
     ],
 )
 def test_a_grid_has_ten_values_of_a_range(space: Space, axis: list[FlagValue]) -> None:
-    found = grid.axis_of(space)
+    found = grid.axis_of(space, 10)
 
     is_float = isinstance(space, FloatSpace)
     assert found == (pytest.approx(axis) if is_float else axis)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from reenact.errors import CannotRun, UsageError
+from reenact.model.flags import FlagValue
 from reenact.search.samplers import Direction, Spaces
 from reenact.search.samplers.registry import make_sampler
 from reenact.search.values import FloatSpace
@@ -19,11 +20,14 @@ DOWN = (Direction.MINIMIZE,)
 
 PLUGIN = """
 class Middle:
-    def __init__(self, spaces, directions, seed):
+    def __init__(self, spaces, directions, seed, how_far):
         self.spaces, self.directions, self.seed = spaces, directions, seed
+        self.how_far = how_far
 
     def ask(self, count):
-        return [{name: (s.low + s.high) / 2 for name, s in self.spaces.items()}] * count
+        return [
+            {name: s.high - (s.high - s.low) * self.how_far for name, s in self.spaces.items()}
+        ] * count
 
     def tell(self, settings, values):
         pass
@@ -34,8 +38,8 @@ class Middle:
 def broken(spaces, directions, *, seed):
     raise RuntimeError("no licence")
 
-def middle(spaces, directions, *, seed):
-    return Middle(spaces, directions, seed)
+def middle(spaces, directions, *, seed, how_far=0.5):
+    return Middle(spaces, directions, seed, how_far)
 """
 
 
@@ -58,7 +62,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sampler_has_one_name_here(name: str, own: str) -> None:
     made = make_sampler(name, SPACES, DOWN)
 
-    assert (made.name, made.remark) == (own, None)
+    assert (made.name, made.remarks) == (own, ())
 
 
 @pytest.mark.parametrize("name", ["forest", "gbrt"])
@@ -66,7 +70,9 @@ def test_what_is_not_the_same_is_said(name: str) -> None:
     made = make_sampler(name, SPACES, DOWN)
 
     assert made.name == "tpe"
-    assert made.remark == f"there is no `{name}` here: `tpe` searches instead, which is near to it"
+    assert made.remarks == (
+        f"there is no `{name}` here: `tpe` searches instead, which is near to it",
+    )
 
 
 @pytest.mark.usefixtures("plugin")
@@ -137,9 +143,11 @@ def test_without_what_a_gaussian_process_needs_another_search_stands_in(
     made = make_sampler("bayesian", SPACES, DOWN)
 
     assert made.name == "tpe"
-    assert made.remark == (
-        f"`gp` needs {module}, which is not installed beside Reenact: `tpe` searches instead; "
-        f"install `{module}` for `gp`"
+    assert made.remarks == (
+        (
+            f"`gp` needs {module}, which is not installed beside Reenact: `tpe` searches instead; "
+            f"install `{module}` for `gp`"
+        ),
     )
     assert made.sampler.ask(1)
 
@@ -153,3 +161,84 @@ def test_a_search_that_learns_needs_to_know_what_is_better() -> None:
     assert make_sampler("grid", SPACES, ()).sampler.ask(1)
     with pytest.raises(UsageError, match="needs to know what is better"):
         make_sampler("tpe", SPACES, ())
+
+
+# --- settings ---
+
+
+def proposals(name: str, settings: dict[str, str | FlagValue], count: int) -> list[float]:
+    """Search a bowl; return what was tried of one flag."""
+    # Of one flag alone, a mutation of NSGA-II is a random draw.
+    spaces: Spaces = {**SPACES, "y": FloatSpace(low=0.0, high=1.0)}
+    sampler = make_sampler(name, spaces, DOWN, settings=settings).sampler
+    tried = []
+    for _ in range(count):
+        proposed = sampler.ask(1)[0]
+        tried.append(proposed["x"])
+        sampler.tell(proposed, [(proposed["x"] - 0.25) ** 2 + proposed["y"]])
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "same"),
+    [
+        ("tpe", {"random-starts": 3}, 3),
+        ("tpe", {"random_starts": "3"}, 3),
+        ("tpe", {"candidates": 2}, 10),
+        ("nsga2", {"population": 4}, 4),
+        ("cmaes", {"population": 4}, 4),
+    ],
+)
+def test_settings_change_what_is_proposed_after_the_first_trials(
+    name: str, settings: dict[str, str | FlagValue], same: int
+) -> None:
+    usual, other = proposals(name, {}, same + 6), proposals(name, settings, same + 6)
+
+    assert usual[:same] == other[:same]
+    assert usual[same:] != other[same:]
+
+
+def test_the_spread_of_the_first_generation_is_a_setting() -> None:
+    narrow = proposals("cmaes", {"sigma": 0.01}, 4)
+
+    assert all(abs(x - 0.5) < 0.06 for x in narrow)
+    assert any(abs(x - 0.5) > 0.06 for x in proposals("cmaes", {}, 4))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "foreseen"),
+    [
+        ("random", {}, None),
+        ("grid", {}, None),
+        ("tpe", {}, 10),
+        ("tpe", {"random-starts": 2}, 2),
+        ("nsga2", {}, 20),
+        ("nsga2", {"population": 6}, 6),
+        ("cmaes", {}, 6),
+        ("cmaes", {"population": 5}, 5),
+    ],
+)
+def test_results_do_not_change_the_first_proposals(
+    name: str, settings: dict[str, str | FlagValue], foreseen: int | None
+) -> None:
+    made = make_sampler(name, SPACES, DOWN, settings=settings)
+    together = make_sampler(name, SPACES, DOWN, settings=settings).sampler
+
+    assert made.foreseen == foreseen
+    count = foreseen or 5
+    expected = together.ask(count)
+    for number in range(count):
+        (proposed,) = made.sampler.ask(1)
+        assert proposed == expected[number]
+        made.sampler.tell(proposed, None if number % 3 == 1 else [float(number)])
+
+
+@pytest.mark.usefixtures("plugin")
+def test_settings_of_a_plugin_are_its_keyword_arguments() -> None:
+    made = make_sampler("middle", SPACES, DOWN, settings={"how-far": "0.25"})
+
+    assert made.sampler.ask(1) == [{"x": 0.75}]
+    assert made.settings == {"how-far": 0.25}
+    with pytest.raises(UsageError, match="unknown flag `how-fat` for the optimizer `middle`") as e:
+        make_sampler("middle", SPACES, DOWN, settings={"how-fat": "1"})
+    assert e.value.hint == "did you mean `how-far`?"

@@ -56,6 +56,7 @@ def several(*values: FlagValue, times: int = 1) -> Sequence:
         ("range[0.1:0.5:0.1]", several(0.1, 0.2, 0.3, 0.4, 0.5)),
         ("range[5:1:-2]", several(5, 3, 1)),
         ("range[3:3]", several(3)),
+        ("range[4]", several(0, 1, 2, 3)),
         ("range[1:3:1.0]", several(1.0, 2.0, 3.0)),
         ("linspace[0:1:5]", several(0.0, 0.25, 0.5, 0.75, 1.0)),
         ("linspace[0:1]", several(0.0, 0.25, 0.5, 0.75, 1.0)),
@@ -97,14 +98,17 @@ def test_a_text_says_how_many_values_it_is(text: str, setting: Setting) -> None:
         ("[1]*0", "no values", "[0.1]*3"),
         ("[1]*100001", "100001 values, and at most 100000", "less often"),
         ("[0.1]*1000000000", "1000000000 values, and at most 100000", "less often"),
-        ("range[1]", "1 numbers", "range[START:END:STEP]"),
+        ("range[0]", "no count", "range[START:END:STEP]"),
+        ("range[2.5]", "no count", "range[START:END:STEP]"),
+        ("range[]", "not a finite number", "range[START:END:STEP]"),
+        ("range[100001]", "100001 values, and at most 100000", "smaller count"),
         ("range[1:2:3:4]", "4 numbers", "range"),
         ("range[1:10:0]", "never reaches", "range[5:1:-1]"),
         ("range[10:1]", "never reaches", "range[5:1:-1]"),
         ("range[0:1:1e-9]", "1000000001 values, and at most 100000", "larger step"),
         ("range[a:b]", "`a` is not a finite number", "range"),
         ("range[0:inf]", "`inf` is not a finite number", "range"),
-        ("range[1,2]", "numbers", "range[START:END:STEP]"),
+        ("range[1,2]", "`1,2` is not a finite number", "range[START:END:STEP]"),
         ("linspace[1:2:0]", "count", "linspace"),
         ("linspace[1:2:1.5]", "count", "linspace"),
         ("linspace[0:1:1000000000]", "1000000000 values, and at most 100000", "smaller count"),
@@ -365,3 +369,22 @@ def test_any_text_is_read_or_refused_in_words(text: str) -> None:
         hint = "none needed"
 
     assert hint
+
+
+@pytest.mark.parametrize(
+    ("text", "setting"),
+    [
+        ("[[1, 2], [3, 4]]", Single([[1, 2], [3, 4]])),
+        ("[1, 2]", Single([[1, 2]])),
+        ("[]", Single([])),
+        ("[[[1, 2]], [[3, 4], [5, 6]]]", several([[1, 2]], [[3, 4], [5, 6]])),
+        ("[[[1, 2]], []]", several([[1, 2]], [])),
+    ],
+)
+def test_lists_of_lists_are_one_value_of_an_option_that_takes_several_each_time(
+    text: str, setting: Setting
+) -> None:
+    binding = Option(option="--x", action=Action.APPEND, nargs=2)
+    of = Flag(name="x", binding=binding, type=FlagType.INT)
+
+    assert read_text("x", text, of) == setting

@@ -51,7 +51,10 @@ class Sampler(Protocol):
 
 
 class SamplerFactory(Protocol):
-    """What an entry point of the group `reenact.samplers` is, by the name of the sampler."""
+    """What an entry point of the group `reenact.samplers` is, by the name of the sampler.
+
+    Settings of the user come as further keyword arguments.
+    """
 
     def __call__(self, spaces: Spaces, directions: Sequence[Direction], *, seed: int) -> Sampler:
         """Make a sampler that knows nothing yet."""

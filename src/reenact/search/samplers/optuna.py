@@ -8,6 +8,7 @@ Not promised: the same proposals by other versions of Optuna, NumPy or PyTorch.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -19,10 +20,8 @@ from reenact.search import draws
 from reenact.search.samplers import Direction
 from reenact.search.samplers.history import History, Propose
 from reenact.search.samplers.points import place_of, value_at
+from reenact.search.samplers.settings import POPULATION, RANDOM_STARTS
 from reenact.search.values import Choices, FloatSpace, IntSpace, Space, identity
-
-_POPULATION = 20
-"""Trials of a generation of NSGA-II: a search here has tens or hundreds of trials."""
 
 _NEEDS = {
     "tpe": ("optuna",),
@@ -32,8 +31,12 @@ _NEEDS = {
 }
 
 
-def make_proposer(name: str) -> Propose:
+def make_proposer(name: str, settings: Mapping[str, FlagValue]) -> Propose:
     """Return the search of this name: `tpe`, `gp`, `nsga2` or `cmaes`.
+
+    Args:
+        name: of the search.
+        settings: all that it has, see `samplers.settings`.
 
     Raises:
         UsageError: something that it needs is not installed beside Reenact.
@@ -46,8 +49,8 @@ def make_proposer(name: str) -> Propose:
             hint=f"install `{what}`, or use `--optimizer random`",
         )
     if name == "cmaes":
-        return propose_by_cmaes
-    return lambda history: propose_by_optuna(name, history)
+        return lambda history: propose_by_cmaes(history, settings)
+    return lambda history: propose_by_optuna(name, history, settings)
 
 
 def missing(name: str) -> str | None:
@@ -55,7 +58,9 @@ def missing(name: str) -> str | None:
     return next((module for module in _NEEDS[name] if find_spec(module) is None), None)
 
 
-def propose_by_optuna(name: str, history: History) -> dict[str, FlagValue]:
+def propose_by_optuna(
+    name: str, history: History, settings: Mapping[str, FlagValue]
+) -> dict[str, FlagValue]:
     """Ask the sampler of Optuna for one more trial of a study with this history."""
     import optuna
 
@@ -67,17 +72,18 @@ def propose_by_optuna(name: str, history: History) -> dict[str, FlagValue]:
             directions: list[Any] = [direction.value for direction in history.directions]
             study = optuna.create_study(
                 directions=directions,
-                sampler=_sampler(name, _seed(history)),
+                sampler=_sampler(name, _seed(history), settings),
             )
             distributions = {n: _distribution(space) for n, space in history.spaces.items()}
-            study.add_trials(_trials(history, distributions))
+            population = settings.get(POPULATION)
+            study.add_trials(_trials(history, distributions, population))
             params = study.ask(distributions).params
     finally:
         optuna.logging.set_verbosity(verbosity)
     return {n: _from_param(space, params[n]) for n, space in history.spaces.items()}
 
 
-def propose_by_cmaes(history: History) -> dict[str, FlagValue]:
+def propose_by_cmaes(history: History, settings: Mapping[str, FlagValue]) -> dict[str, FlagValue]:
     """Draw from the distribution that CMA-ES has learnt, generation by generation.
 
     Choices have no order that it could use; they are drawn at random.
@@ -89,12 +95,14 @@ def propose_by_cmaes(history: History) -> dict[str, FlagValue]:
     proposed = history.draw()
     if not numeric:
         return proposed
+    population = settings.get(POPULATION)
     dimensions = max(2, len(numeric))  # one dimension has no covariance: a second is ignored
     search = cmaes.CMA(
         mean=np.full(dimensions, 0.5),
-        sigma=0.25,
+        sigma=_number(settings["sigma"]),
         bounds=np.array([[0.0, 1.0]] * dimensions),
         seed=_seed(history),
+        population_size=population if isinstance(population, int) else None,
     )
     for generation in _generations(history, numeric, search.population_size):
         search.tell(
@@ -107,6 +115,11 @@ def propose_by_cmaes(history: History) -> dict[str, FlagValue]:
     for (name, space), place in zip(numeric.items(), places, strict=False):
         proposed[name] = value_at(space, place)
     return proposed
+
+
+def generation_of(numbers: int) -> int:
+    """Return how many trials a generation of CMA-ES has for so many flags that are numbers."""
+    return 4 + math.floor(3 * math.log(max(2, numbers)))
 
 
 def _generations(
@@ -132,28 +145,46 @@ def _number(value: FlagValue) -> float:
     return value
 
 
+def _whole(value: FlagValue) -> int:
+    assert isinstance(value, int)
+    return value
+
+
 def _seed(history: History) -> int:
     return draws.below(2**31, history.seed, "sampler", history.position)
 
 
-def _sampler(name: str, seed: int) -> Any:
+def _sampler(name: str, seed: int, settings: Mapping[str, FlagValue]) -> Any:
     from optuna import samplers
 
-    if name == "gp":
-        return samplers.GPSampler(seed=seed)
     if name == "nsga2":
-        return samplers.NSGAIISampler(seed=seed, population_size=_POPULATION)
-    return samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
+        return samplers.NSGAIISampler(seed=seed, population_size=_whole(settings[POPULATION]))
+    starts = _whole(settings[RANDOM_STARTS])
+    if name == "gp":
+        return samplers.GPSampler(
+            seed=seed,
+            n_startup_trials=starts,
+            deterministic_objective=bool(settings["deterministic"]),
+        )
+    return samplers.TPESampler(
+        seed=seed,
+        multivariate=True,
+        constant_liar=True,
+        n_startup_trials=starts,
+        n_ei_candidates=_whole(settings["candidates"]),
+    )
 
 
-def _trials(history: History, distributions: Mapping[str, Any]) -> list[Any]:
+def _trials(history: History, distributions: Mapping[str, Any], population: FlagValue) -> list[Any]:
     from optuna.trial import TrialState, create_trial
+
+    generation = population if isinstance(population, int) else len(history.results)
 
     trials = []
     completed = 0
     for result in history.results:
         # NSGA-II reads the generation of a trial from this attribute.
-        attributes = {"NSGAIISampler:generation": completed // _POPULATION}
+        attributes = {"NSGAIISampler:generation": completed // generation}
         completed += result.values is not None
         trials.append(
             create_trial(

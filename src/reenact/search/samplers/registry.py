@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from reenact.errors import CannotRun, UsageError
-from reenact.project.flag_text import nearest
+from reenact.model.flags import FlagValue
+from reenact.project.flag_text import nearest, parse_value
 from reenact.search.samplers import Direction, Sampler, Spaces, grid, optuna, random
 from reenact.search.samplers.history import HistorySampler, Propose
+from reenact.search.samplers.settings import (
+    POPULATION,
+    PREVIOUS,
+    RANDOM_STARTS,
+    read_settings,
+    settings_of,
+)
+from reenact.search.values import Choices
 
 ENTRY_POINTS = "reenact.samplers"
 
@@ -31,12 +41,21 @@ _OTHER_NAMES = {
 _NOT_THE_SAME = ("forest", "gbrt")
 
 
-class Made(msgspec.Struct, frozen=True):
-    """A sampler, the name that it goes by here, and what the user should know of it."""
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A sampler, the name that it goes by here, and what the user should know of it.
+
+    Attributes:
+        settings: those that were set.
+        previous: which earlier runs count, a choice of `samplers.settings.PREVIOUS`.
+        foreseen: so many trials at the beginning do not depend on any result; None for all.
+    """
 
     sampler: Any
     name: str
-    remark: str | None = None
+    settings: dict[str, FlagValue]
+    previous: str
+    foreseen: int | None
+    remarks: tuple[str, ...] = ()
 
 
 def is_known(name: str) -> bool:
@@ -48,21 +67,40 @@ def is_known(name: str) -> bool:
     return any(entry.name == name for entry in entry_points(group=ENTRY_POINTS))
 
 
+def own_name(name: str) -> str | None:
+    """Return what a built-in sampler is called here; None for a name that is none's."""
+    own = _OTHER_NAMES.get(name, name)
+    return own if own in BUILT_IN else None
+
+
 def make_sampler(
-    name: str, spaces: Spaces, directions: Sequence[Direction], *, seed: int = 0
+    name: str,
+    spaces: Spaces,
+    directions: Sequence[Direction],
+    *,
+    seed: int = 0,
+    settings: Mapping[str, str | FlagValue] | None = None,
 ) -> Made:
     """Make a sampler that knows nothing yet.
 
+    Args:
+        name: built in, of another tool, or of a plugin.
+        spaces: what it chooses from.
+        directions: of the objectives.
+        seed: of its random choices.
+        settings: of the sampler; text is read as their types say.
+
     Raises:
-        UsageError: there is no sampler of this name, it cannot search this, or what it needs is not
-            installed.
+        UsageError: there is no sampler of this name, it cannot search this, a setting is refused, or
+            what it needs is not installed.
         CannotRun: a plugin fails.
     """
     refuse_nothing(spaces)
+    settings = settings or {}
     directions = tuple(map(Direction, directions))
-    own = _OTHER_NAMES.get(name, name)
-    if own not in BUILT_IN:
-        return Made(_plugin(name, spaces, directions, seed), name)
+    own = own_name(name)
+    if own is None:
+        return _plugin(name, spaces, directions, seed, settings)
     if own not in ("random", "grid") and not directions:
         raise UsageError(
             f"the optimizer `{own}` needs to know what is better",
@@ -72,21 +110,44 @@ def make_sampler(
         raise UsageError(
             "the optimizer `cmaes` has one objective", hint="use `nsga2` or `tpe` for several"
         )
-    remark = None
+    remarks = []
     if name in _NOT_THE_SAME:
-        remark = f"there is no `{name}` here: `{own}` searches instead, which is near to it"
+        remarks.append(f"there is no `{name}` here: `{own}` searches instead, which is near to it")
+    read = read_settings(own, settings)
     missing = optuna.missing(own) if own == "gp" else None
     if missing in ("torch", "scipy"):
         # What was written for another machine shall run on this one.
-        remark = (
+        remarks.append(
             f"`{own}` needs {missing}, which is not installed beside Reenact: `tpe` searches instead; "
             f"install `{missing}` for `{own}`"
         )
         own = "tpe"
-    sampler = HistorySampler(
-        _proposer(own), spaces, directions, seed=seed, has_initial=own != "grid"
+        known = settings_of(own)
+        lost = tuple(key for key in read.given if known.find(key) is None)
+        kept = {key: value for key, value in read.given.items() if key not in lost}
+        read = read_settings(own, kept)._replace(ignored=(*read.ignored, *lost))
+    remarks += [f"`{key}` has no effect on the optimizer `{own}`" for key in read.ignored]
+    previous = read.every[PREVIOUS]
+    assert isinstance(previous, str)
+    return Made(
+        sampler=HistorySampler(
+            _proposer(own, read.every), spaces, directions, seed=seed, has_initial=own != "grid"
+        ),
+        name=own,
+        settings=read.given,
+        previous=previous,
+        foreseen=_foreseen(own, read.every, spaces),
+        remarks=tuple(remarks),
     )
-    return Made(sampler, own, remark)
+
+
+def _foreseen(name: str, settings: Mapping[str, FlagValue], spaces: Spaces) -> int | None:
+    """Return how many trials at the beginning of a search do not depend on results."""
+    numbers = sum(not isinstance(space, Choices) for space in spaces.values())
+    if name in ("random", "grid") or (name == "cmaes" and not numbers):
+        return None
+    first = settings.get(RANDOM_STARTS) or settings.get(POPULATION)
+    return first if isinstance(first, int) else optuna.generation_of(numbers)
 
 
 def refuse_nothing(spaces: Spaces) -> None:
@@ -98,28 +159,45 @@ def refuse_nothing(spaces: Spaces) -> None:
         )
 
 
-def _proposer(name: str) -> Propose:
+def _proposer(name: str, settings: Mapping[str, FlagValue]) -> Propose:
     if name == "random":
         return random.propose
     if name == "grid":
-        return grid.propose
-    return optuna.make_proposer(name)
+        points = settings["points"]
+        assert isinstance(points, int)
+        return lambda history: grid.propose(history, points)
+    return optuna.make_proposer(name, settings)
 
 
-def _plugin(name: str, spaces: Spaces, directions: Sequence[Direction], seed: int) -> Sampler:
+def _plugin(
+    name: str,
+    spaces: Spaces,
+    directions: Sequence[Direction],
+    seed: int,
+    settings: Mapping[str, str | FlagValue],
+) -> Made:
     from importlib.metadata import entry_points
 
     found = entry_points(group=ENTRY_POINTS)
+    given = {
+        key: parse_value(value) if isinstance(value, str) else value
+        for key, value in settings.items()
+    }
     for entry in found:
         if entry.name != name:
             continue
         try:
-            sampler: Sampler = entry.load()(spaces, directions, seed=seed)
+            factory = entry.load()
+            _refuse_unknown(name, factory, given)
+            words = {key.replace("-", "_"): value for key, value in given.items()}
+            sampler: Sampler = factory(spaces, directions, seed=seed, **words)
+        except UsageError:
+            raise
         except Exception as error:
             raise CannotRun(
                 f"the optimizer `{name}` of `{entry.value}` cannot be made: {error!r}"
             ) from error
-        return sampler
+        return Made(sampler=sampler, name=name, settings=given, previous="operation", foreseen=0)
     names = [*BUILT_IN, *_OTHER_NAMES, *(entry.name for entry in found)]
     close = nearest(name, names)
     listed = ", ".join(dict.fromkeys([*BUILT_IN, *(entry.name for entry in found)]))
@@ -127,3 +205,28 @@ def _plugin(name: str, spaces: Spaces, directions: Sequence[Direction], seed: in
         f"there is no optimizer `{name}`",
         hint=f"did you mean `{close}`?" if close else f"there are {listed}",
     )
+
+
+def _refuse_unknown(name: str, factory: Any, settings: Mapping[str, FlagValue]) -> None:
+    """Raise UsageError for a setting that a plugin has no argument for."""
+    if not settings:
+        return
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return
+    known = [
+        key.replace("_", "-")
+        for key, parameter in parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and key != "seed"
+    ]
+    for key in settings:
+        if key.replace("_", "-") not in known:
+            close = nearest(key, known)
+            listed = ", ".join(known) or "none"
+            raise UsageError(
+                f"unknown flag `{key}` for the optimizer `{name}`",
+                hint=f"did you mean `{close}`?" if close else f"its flags: {listed}",
+            )
