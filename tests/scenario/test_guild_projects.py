@@ -292,3 +292,91 @@ def test_a_flag_that_only_a_variable_takes_is_no_mistake_where_the_file_says_so(
 
     assert done.out == "at /x 3\n"
     assert not [line for line in done.complaint if line.startswith("warning")]
+
+
+def test_a_literal_that_a_script_binds_again_is_a_flag_for_who_sets_it(desk: Desk) -> None:
+    desk.write(
+        "turn.py",
+        "i = 1\nj = i + 1\nitems = []\nif i == 2:\n    i, j = 3, 4\nprint(i, j, items)\n",
+    )
+
+    assert printed(desk, "turn.py") == "1 2 []"
+    assert printed(desk, "turn.py", "i=2", "items=a b") == "3 4 ['a', 'b']"
+    assert printed(desk, "turn.py", "i=[2,5]") == "3 4 []\n5 6 []"
+    assert desk.reenact("run", "turn.py", "j=1").complaint[0].startswith("error: unknown flag `j`")
+    assert desk.json("help", "turn.py")["flags"] == []
+
+
+def test_a_literal_of_a_script_is_any_number(desk: Desk) -> None:
+    desk.write("train.py", "gamma = 10\nprint(gamma)\n")
+
+    assert printed(desk, "train.py", "gamma=0.5") == "0.5"
+    [drawn] = printed(desk, "train.py", "gamma=[-9.5:-1.5]", "--trials", "1").split()
+    assert -9.5 <= float(drawn) <= -1.5
+    assert desk.reenact("run", "train.py", "gamma=x").complaint == [
+        "error: flag `gamma` takes a number, not `x`"
+    ]
+
+
+def test_the_run_of_a_required_operation_is_named_by_its_kind_too_and_in_labels(desk: Desk) -> None:
+    desk.write(
+        "guild.yml",
+        "train: {exec: touch model}\n"
+        "serve:\n  exec: ls model\n  label: model=${operation:train}\n"
+        "  requires:\n    - operation: train\n",
+    )
+    first = desk.run("train")
+    desk.run("train")
+    latest = desk.run("serve")
+    chosen = desk.run("serve", f"operation:train={first}")
+
+    newest = desk.record(latest)["dependencies"][0]["run"]
+    assert newest != first
+    assert desk.json("show", latest)["notes"]["label"] == f"model={newest[:8]}"
+    assert desk.record(chosen)["dependencies"][0]["run"] == first
+    assert desk.json("show", chosen)["notes"]["label"] == f"model={first[:8]}"
+    assert desk.reenact("run", "serve").err == ""
+
+
+def test_a_search_by_name_looks_for_a_small_loss(desk: Desk) -> None:
+    desk.write("train.py", "x = 0.5\nprint('loss:', x * x)\n")
+
+    desk.ok("run", "train.py", "x=[-2.0:2.0]", "-o", "tpe", "--trials", "3", "--quiet")
+
+    records = {run_id: desk.record(run_id) for run_id in desk.ids()}
+    [batch] = [record["batch"] for record in records.values() if "batch" in record]
+    losses = {i: abs(r["flags"]["x"]) for i, r in records.items() if "batch" not in r}
+    assert batch["objectives"] == [["minimize", "loss"]]
+    assert losses[batch["best"]] == min(losses.values())
+
+
+def test_the_command_of_a_batch_names_its_operation(desk: Desk) -> None:
+    desk.write("guild.yml", "train: {exec: 'echo ${flag_args}', flags: {x: 1}}\n")
+
+    desk.ok("run", "train", "x=[1,2]")
+
+    commands = [desk.record(i)["command"] for i in desk.ids() if "batch" in desk.record(i)]
+    assert commands == [["reenact", "run", "x=[1,2]", "train"]]
+
+
+def test_who_leaves_out_a_flag_sees_the_first_line_of_what_it_is(desk: Desk) -> None:
+    desk.write(
+        "guild.yml",
+        "op:\n  exec: echo\n  flags:\n    s:\n      required: yes\n      description: |\n"
+        "        a string\n        More about it.\n",
+    )
+
+    assert desk.reenact("run", "op").complaint[1] == "hint: a string"
+
+
+def test_saved_trials_are_read_again_by_the_name_that_they_got(desk: Desk) -> None:
+    desk.write("echo.py", "x = 1\nz = 'a'\nprint(x, repr(z))\n")
+    words = ("run", "echo.py", "x=[1,2]", "z=['1','b c']", "--print-trials", "--save-trials")
+
+    planned = desk.ok(*words, "trials")
+    refused = desk.reenact(*words, "trials.json")
+
+    assert desk.ok("run", "echo.py", "@trials", "--print-trials") == planned
+    assert desk.ok("run", "echo.py", "@trials") == "1 '1'\n1 'b c'\n2 '1'\n2 'b c'\n"
+    assert (refused.status, refused.complaint[1]) == (2, "hint: name it `trials.csv`")
+    assert not (desk.project / "trials.json").exists()

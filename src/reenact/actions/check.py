@@ -9,11 +9,13 @@ import os
 from collections.abc import Iterator
 
 from reenact.actions.context import Context
+from reenact.actions.defined_operation import define
 from reenact.actions.ground import RunRequest
 from reenact.actions.operations import find_operation
-from reenact.actions.pipeline import request_of_step, required_operations
-from reenact.actions.project_operation import define
+from reenact.actions.pipeline import required_operations
+from reenact.actions.search_defaults import OptimizerFlags
 from reenact.actions.step_order import Ordered, order_steps
+from reenact.actions.step_request import request_of_step
 from reenact.errors import BadProjectFile, NotFound, ReenactError, UnknownFlag
 from reenact.model.flags import Flag, FlagSet, Subcommand
 from reenact.project.file.find import Checked, check_project
@@ -23,6 +25,7 @@ from reenact.project.file.model import (
     LoadedProject,
     ModelDef,
     OperationDef,
+    OptimizerDef,
     Place,
     StepDef,
 )
@@ -30,6 +33,8 @@ from reenact.project.file.packages import FILE_NAMES
 from reenact.project.flag_text import nearest
 from reenact.project.merged_flags import merge_flags, merged_set
 from reenact.project.settings import resolve_flags
+from reenact.search.samplers.registry import BUILT_IN, is_known, own_name
+from reenact.search.samplers.settings import read_settings, settings_of
 
 
 def check(context: Context, path: str | None = None) -> Checked:
@@ -57,7 +62,12 @@ def check(context: Context, path: str | None = None) -> Checked:
     checked = check_project(place, context.env)
     if checked.project is None:
         return checked
-    found = (*_lost_steps(checked.project, context), *_Pipelines(checked.project).findings())
+    pipelines = _Pipelines(checked.project)
+    found = (
+        *_lost_steps(checked.project, context),
+        *pipelines.findings(),
+        *pipelines.of_optimizers(context),
+    )
     return checked._replace(findings=(*checked.findings, *found))
 
 
@@ -71,7 +81,7 @@ def _lost_steps(project: LoadedProject, context: Context) -> Iterator[Finding]:
                     continue
                 if os.path.exists(os.path.join(project.directory, operation.base, name)):
                     continue
-                if "/" in name and find_operation(context, name) is not None:
+                if "/" in name and _is_installed(name, context):
                     continue
                 close = nearest(name, _names_for_steps(project, model))
                 yield Finding(
@@ -86,6 +96,13 @@ def _lost_steps(project: LoadedProject, context: Context) -> Iterator[Finding]:
 def _find(project: LoadedProject, model: ModelDef, name: str) -> OperationDef | None:
     """Return the operation of a step: one of the pipeline's own model comes first."""
     return model.find_operation(name) or project.content.find_operation(name)
+
+
+def _is_installed(name: str, context: Context) -> bool:
+    try:
+        return find_operation(context, name) is not None
+    except BadProjectFile:
+        return True  # What is wrong in a package is no mistake of this file.
 
 
 def _names_for_steps(project: LoadedProject, model: ModelDef) -> list[str]:
@@ -109,7 +126,7 @@ class _Pipelines:
     def findings(self) -> Iterator[Finding]:
         """Return what `run` would refuse."""
         for operation in self._project.content.operations:
-            if operation.steps is None:
+            if operation.steps is None or operation.full_name in self._project.broken:
                 continue
             yield from self._cycle_from(operation)
             for step in operation.steps:
@@ -118,6 +135,45 @@ class _Pipelines:
                 order_steps([self._ordered(step, operation) for step in operation.steps])
             except BadProjectFile as error:
                 yield _finding(operation, error)
+
+    def of_optimizers(self, context: Context) -> Iterator[Finding]:
+        """Say of optimizers what they are not, and what is set of them that they do not have."""
+        for operation in self._project.content.operations:
+            for offered in operation.optimizers:
+                finding = self._of_optimizer(offered, operation, context)
+                if finding is not None:
+                    yield finding
+
+    def _of_optimizer(
+        self, offered: OptimizerDef, operation: OperationDef, context: Context
+    ) -> Finding | None:
+        name = offered.algorithm
+        own = own_name(name)
+        if own is not None:
+            return _of_settings(own, offered, operation)
+        searching = self._project.content.find_operation(name)
+        if searching is None:
+            path = os.path.join(self._project.directory, operation.base, name)
+            if is_known(name) or os.path.exists(path) or find_operation(context, name) is not None:
+                return None
+            names = [*BUILT_IN, *(op.full_name for op in self._project.content.operations)]
+            close = nearest(name, names)
+            return Finding(
+                level=Level.ERROR,
+                place=offered.place,
+                message=f"operation `{operation.full_name}` has an optimizer `{name}`, and there is "
+                "neither a search nor an operation of this name",
+                hint=f"did you mean `{close}`?" if close else None,
+            )
+        flags = self._flags_of(searching)
+        try:
+            if flags is not None:
+                settings = OptimizerFlags(offered.flags).settle(flags)
+                resolve_flags(flags, settings, force=False, operation=f"operation `{name}`")
+        except ReenactError as error:
+            message = f"the optimizer of operation `{operation.full_name}`: {error.message}"
+            return Finding(level=Level.ERROR, place=offered.place, message=message, hint=error.hint)
+        return None
 
     def _operation(self, step: StepDef, pipeline: OperationDef) -> OperationDef | None:
         return _find(self._project, self._models[pipeline.full_name], step.run)
@@ -227,6 +283,29 @@ class _Pipelines:
     def _inner(self, pipeline: OperationDef) -> list[OperationDef]:
         found = [self._operation(step, pipeline) for step in pipeline.steps or ()]
         return [operation for operation in found if operation is not None]
+
+
+def _of_settings(name: str, offered: OptimizerDef, operation: OperationDef) -> Finding | None:
+    """Say which setting a built-in optimizer refuses or leaves unused."""
+    try:
+        read = read_settings(name, OptimizerFlags(offered.flags).settle(settings_of(name)))
+    except ReenactError as error:
+        is_unknown = isinstance(error, UnknownFlag)
+        return Finding(
+            level=Level.WARNING if is_unknown else Level.ERROR,
+            place=offered.place,
+            message=f"the optimizer of operation `{operation.full_name}`: {error.message}",
+            hint=error.hint,
+        )
+    if not read.ignored:
+        return None
+    listed = ", ".join(f"`{key}`" for key in read.ignored)
+    verb = "has" if len(read.ignored) == 1 else "have"
+    return Finding(
+        level=Level.NOTE,
+        place=offered.place,
+        message=f"{listed} of the optimizer of operation `{operation.full_name}` {verb} no effect",
+    )
 
 
 def _is_subcommand(flag: Flag | None) -> bool:

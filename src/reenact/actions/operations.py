@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from reenact.actions.context import Context
-from reenact.errors import ReenactError
-from reenact.project.file.find import load_project
+from reenact.errors import ReenactError, UsageError
+from reenact.project.file.find import load_project, refusal
 from reenact.project.file.model import LoadedProject, ModelDef, OperationDef
-from reenact.project.file.packages import installed_packages, search_path
+from reenact.project.file.packages import full_names, installed_packages, search_path
 from reenact.project.flag_text import nearest
 
 
@@ -31,6 +31,12 @@ class Offered(NamedTuple):
         """What the user calls it: `train`, `cnn:train`, `package/cnn:train`."""
         name = self.definition.full_name
         return name if self.package is None else f"{self.package}/{name}"
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be run: the first error in it."""
+        errors = self.project.broken.get(self.definition.full_name)
+        return None if not errors else str(errors[0])
 
 
 class OfferedModel(NamedTuple):
@@ -78,6 +84,13 @@ def packages_of(context: Context) -> Packages:
     return Packages(projects, tuple(problems))
 
 
+def listed_packages(
+    context: Context, project: LoadedProject | None, *, installed: bool
+) -> Packages:
+    """Return the packages that belong into a list beside the project: none, if it is not asked for."""
+    return packages_of(context) if installed or project is None else Packages({}, ())
+
+
 def list_operations(
     project: LoadedProject | None,
     packages: dict[str, LoadedProject],
@@ -106,6 +119,7 @@ def list_models(
     packages: dict[str, LoadedProject],
     *,
     matching: str | None = None,
+    private: bool = False,
 ) -> list[OfferedModel]:
     """Return models as `list_operations` returns operations."""
     found = []
@@ -113,6 +127,8 @@ def list_models(
         found += [OfferedModel(model, project) for model in project.content.models]
     for package, loaded in packages.items():
         found += [OfferedModel(model, loaded, package) for model in loaded.content.models]
+    if not private:
+        found = [offered for offered in found if not offered.definition.name.startswith("_")]
     if matching is not None:
         found = [offered for offered in found if matching.lower() in offered.name.lower()]
     return found
@@ -122,19 +138,63 @@ def find_operation(context: Context, name: str) -> Offered | None:
     """Return the operation that a name means: `train`, `cnn:train`, `package/train`.
 
     Raises:
-        BadProjectFile: the project's file cannot be used.
+        BadProjectFile: the project's file or this operation of it cannot be used.
     """
     project = project_of(context)
     if project is not None:
         found = project.content.find_operation(name)
         if found is not None:
-            return Offered(found, project)
+            return usable(Offered(found, project))
     package, slash, rest = name.partition("/")
     if not slash:
         return None
-    loaded = packages_of(context).projects.get(package)
-    found = None if loaded is None else loaded.content.find_operation(rest)
-    return None if loaded is None or found is None else Offered(found, loaded, package)
+    projects = packages_of(context).projects
+    for full in full_names(package):
+        loaded = projects.get(full)
+        if loaded is not None and (found := loaded.content.find_operation(rest)) is not None:
+            return usable(Offered(found, loaded, full))
+    return None
+
+
+def find_operation_by_part(context: Context, name: str) -> Offered | None:
+    """Return the operation that a name which no operation has leaves no doubt about.
+
+    `intro:train` is `mnist-intro:train` while no other model's name has `intro` in it, and an
+    operation of an installed package while the project has none that it could be.
+
+    Raises:
+        UsageError: there are several.
+    """
+    project = project_of(context)
+    own = [offered for offered in _offered(project, {}) if _is_part(name, offered)]
+    installed = [] if own else list(_offered(None, packages_of(context).projects))
+    exact = [offered for offered in installed if offered.definition.full_name == name]
+    for found in (own, exact, [offered for offered in installed if _is_part(name, offered)]):
+        public = [offered for offered in found if not offered.definition.is_private]
+        if len(public) > 1:
+            listed = ", ".join(f"`{offered.name}`" for offered in public)
+            raise UsageError(f"`{name}` may be several operations", hint=f"say which: {listed}")
+        if public:
+            return usable(public[0])
+    return None
+
+
+def usable(offered: Offered) -> Offered:
+    """Return an operation that can be run.
+
+    Raises:
+        BadProjectFile: there are errors in it.
+    """
+    errors = offered.project.broken.get(offered.definition.full_name)
+    if errors:
+        raise refusal(errors)
+    return offered
+
+
+def _is_part(name: str, offered: Offered) -> bool:
+    model, colon, operation = name.rpartition(":")
+    definition = offered.definition
+    return bool(colon and model) and definition.name == operation and model in definition.model
 
 
 def nearest_operation(context: Context, name: str) -> str | None:

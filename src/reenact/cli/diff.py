@@ -74,6 +74,8 @@ Examples:
 )
 @click.option("-p", "--path", "patterns", multiple=True, metavar="GLOB", help="Source: only these.")
 @click.option("--stat", is_flag=True, help="Source: how many lines, not which.")
+@click.option("--tool", is_flag=True, help="Show files with the program of your configuration.")
+@click.option("--command", metavar="PROGRAM", help="Show files with this program: `meld`.")
 @as_json
 @click.pass_obj
 def diff_command(home: str | None, /, **options: Any) -> int:
@@ -82,11 +84,20 @@ def diff_command(home: str | None, /, **options: Any) -> int:
     A is the run before the latest and B the latest, unless you name others. The exit status is 0
     when nothing differs, 3 when something does, 4 when not all of it could be compared.
     """
+    if options["tool"] or options["command"]:
+        from reenact.cli.diff_tool import show_with_tool
+
+        return show_with_tool(Context(store=home), options)
     found = _find(Context(store=home), options)
-    if options["as_json"]:
-        print_json(_to_json(found, with_text=not options["stat"]))
+    return print_diff(found, with_text=not options["stat"], as_json=options["as_json"])
+
+
+def print_diff(found: RunDiff, *, with_text: bool = True, as_json: bool) -> int:
+    """Print what differs; return the exit status that says it."""
+    if as_json:
+        print_json(_to_json(found, with_text=with_text))
     else:
-        _show(found, with_text=not options["stat"])
+        _show(found, with_text=with_text)
     if found.differs:
         return EXIT_DIFFERS
     return EXIT_OK if found.is_complete else EXIT_PARTLY

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from reenact.errors import ReenactError, UsageError
 from reenact.model.flags import (
@@ -274,26 +274,56 @@ def replace_literals(source: bytes, changes: Sequence[tuple[Global, FlagValue]])
     encoding = encoding_of(source)
     pieces: list[bytes] = []
     at = 0
-    for place, value in sorted(changes, key=lambda change: change[0].start):
+    new = _new_entries([change for change in changes if change[0].missing])
+    replaced = [change for change in changes if not change[0].missing]
+    for place, value in sorted([*new, *replaced], key=lambda change: change[0].start):
         assert at <= place.start <= place.end <= len(source), "literals overlap"
-        pieces += [
-            source[at : place.start],
-            _replace(source[place.start : place.end], value, encoding),
-        ]
+        old = source[place.start : place.end]
+        written = (
+            _encoded(_entries(value, is_keyword=place.is_keyword), encoding)
+            if place.missing and isinstance(value, dict)
+            else _replace(old, value, encoding)
+        )
+        pieces += [source[at : place.start], written]
         at = place.end
     return b"".join([*pieces, source[at:]])
 
 
+def _new_entries(
+    changes: Iterable[tuple[Global, FlagValue]],
+) -> list[tuple[Global, dict[str, FlagValue]]]:
+    """Join the entries that go to one place: those of a dict that is not there are one entry."""
+    found: dict[int, tuple[Global, dict[str, FlagValue]]] = {}
+    for place, value in changes:
+        _, entries = found.setdefault(place.start, (place, {}))
+        *outer, last = place.missing
+        for key in outer:
+            inner = entries.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise UsageError(f"flag `{key}` and a part of it are both set")
+            entries = inner
+        entries[last] = value
+    return list(found.values())
+
+
+def _entries(values: Mapping[str, FlagValue], *, is_keyword: bool) -> str:
+    sign = "{}={}, " if is_keyword else "{!r}: {}, "
+    return "".join(sign.format(key, _literal(value, None)) for key, value in values.items())
+
+
 def _replace(old: bytes, value: FlagValue, encoding: str) -> bytes:
-    text = _literal(value, _shape(old, encoding))
-    try:
-        new = text.encode(encoding)
-    except (UnicodeEncodeError, LookupError):
-        new = text.encode("ascii", "backslashreplace")
+    new = _encoded(_literal(value, _shape(old, encoding)), encoding)
     line_ends = re.findall(rb"\r\n|\r|\n", old)
     if not line_ends:
         return new
     return b"(" + new + b"".join(line_ends) + b")"
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    try:
+        return text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return text.encode("ascii", "backslashreplace")
 
 
 def _shape(old: bytes, encoding: str) -> ast.expr | None:

@@ -33,6 +33,8 @@ _BOOLEANS = {
     for style in (str.lower, str.capitalize, str.upper)
 }
 """How true and false are written in a file that writes one of them so."""
+_DIGITS = ("1", "0")
+"""How they are in an INI file, where nothing but the flag's type tells them from numbers."""
 
 
 def format_of(path: str) -> str | None:
@@ -114,7 +116,11 @@ def rewrite_config(content: bytes, path: str, values: Mapping[str, FlagValue]) -
         pieces += [text[last : span.start], _written(kind, text, span, value, path, at)]
         last = span.end
     new = "".join([*pieces, text[last:]])
-    _check(kind, spans, new, {at: value for at, (_, value) in changes.items()}, path)
+    expected = {
+        at: parse_value(_ini(text[span.start : span.end], value)) if kind == "ini" else value
+        for at, (span, value) in changes.items()
+    }
+    _check(kind, spans, new, expected, path)
     return new.encode()
 
 
@@ -232,7 +238,8 @@ def _toml(value: FlagValue) -> str:
 
 def _ini(old: str, value: FlagValue) -> str:
     if isinstance(value, bool):
-        return _BOOLEANS.get(old, ("true", "false"))[0 if value else 1]
+        yes, no = _DIGITS if old in _DIGITS else _BOOLEANS.get(old, ("true", "false"))
+        return yes if value else no
     if value is None:
         return ""
     if isinstance(value, str):
@@ -251,8 +258,7 @@ def _check(kind: str, before: Spans, new: str, values: Mapping[Path, FlagValue],
     else:
         problem = "the copy would say something else"
     for at, value in values.items():
-        expected = parse_value(_ini("", value)) if kind == "ini" else value
-        if at not in after or not _is_same(after[at].value, expected):
+        if at not in after or not _is_same(after[at].value, value):
             raise UsageError(f"`{name_of(at)}` cannot be set in `{path}`: {problem}")
     touched = tuple(values)
     for at, span in before.items():

@@ -19,6 +19,7 @@ from collections.abc import Iterable
 
 from reenact.errors import BadFlagValue
 from reenact.model.flags import Action, Flag, FlagType, FlagValue, Global, Option, Positional
+from reenact.model.words import counted
 
 _INT = re.compile(r"[+-]?(?:0|[1-9][0-9]*)\Z")
 _FLOAT = re.compile(
@@ -29,6 +30,10 @@ _RANGE = re.compile(r"\[[^][{},:'\"\s]*(?::[^][{},:'\"\s]*){1,3}\]\Z")
 _PLAIN_IN_FLOW = re.compile(r"[^\s\[\]{},:'\"#][^\[\]{},:\n]*\Z")
 _PLAIN_END = re.compile(r"[\[\]{},]")
 _KEY_END = re.compile(r"[\[\]{},:]")
+PLAIN_LIST = re.compile(r"\[[^][{}'\"]*\]")
+"""A list whose elements need no quotes."""
+PLAIN_LISTS = re.compile(rf"\[\s*{PLAIN_LIST.pattern}\s*(,\s*{PLAIN_LIST.pattern}\s*)*,?\s*\]")
+"""A list of such lists."""
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
 _ESCAPED = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "f": "\f"}
 _DOUBLE = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -244,12 +249,22 @@ def takes_list(flag: Flag) -> bool:
     return isinstance(binding, Option | Positional) and binding.nargs not in (None, "?")
 
 
+def takes_groups(flag: Flag) -> bool:
+    """Tell whether the flag's value is a list of lists: each occurrence of its option takes several."""
+    binding = flag.binding
+    if not isinstance(binding, Option) or binding.action is not Action.APPEND:
+        return False
+    return binding.nargs not in (None, "?")
+
+
 def convert(flag: Flag, text: str) -> FlagValue:
     """Read the text that the user gave for a flag.
 
     Raises:
         BadFlagValue: the text is not of the flag's type, or not one of its choices.
     """
+    if takes_groups(flag) and not (_is_null(text) and _may_be_null(flag)):
+        return [_convert_group(flag, group) for group in _groups(flag, text)]
     if takes_list(flag) and not (_is_null(text) and _may_be_null(flag)):
         value: FlagValue = [_convert_one(flag, item) for item in _items(flag, text)]
         _check_length(flag, value)
@@ -267,12 +282,47 @@ def check_value(flag: Flag, value: FlagValue) -> FlagValue:
         return convert(flag, value)
     if value is None and _may_be_null(flag):
         return None
+    if takes_groups(flag):
+        groups: list[FlagValue] = value if isinstance(value, list) else [value]
+        if not any(isinstance(group, list) for group in groups):
+            return [_check_group(flag, groups)] if groups else []
+        return [_check_group(flag, group) for group in groups]
     if takes_list(flag):
         items = value if isinstance(value, list) else [value]
         converted: FlagValue = [_check_one(flag, item) for item in items]
         _check_length(flag, converted)
         return converted
     return _check_one(flag, value)
+
+
+def _groups(flag: Flag, text: str) -> list[FlagValue]:
+    """Split text into groups: `[[a, b], [c, d]]`; a list of single values is one group."""
+    stripped = text.strip()
+    if PLAIN_LISTS.fullmatch(stripped):
+        # Each as it was typed: `1.10` of a flag that takes text stays what it is.
+        return list(PLAIN_LIST.findall(stripped, 1))
+    value = parse_value(stripped) if stripped[:1] == "[" else None
+    if isinstance(value, list) and any(isinstance(item, list) for item in value):
+        return value
+    items = _items(flag, text)
+    return [items] if items else []
+
+
+def _convert_group(flag: Flag, group: FlagValue) -> FlagValue:
+    items = _items(flag, group) if isinstance(group, str) else group
+    found: list[FlagValue] = [
+        _convert_one(flag, item) for item in (items if isinstance(items, list) else [items])
+    ]
+    _check_group_length(flag, found)
+    return found
+
+
+def _check_group(flag: Flag, group: FlagValue) -> FlagValue:
+    found: list[FlagValue] = [
+        _check_one(flag, item) for item in (group if isinstance(group, list) else [group])
+    ]
+    _check_group_length(flag, found)
+    return found
 
 
 def _items(flag: Flag, text: str) -> list[FlagValue]:
@@ -423,10 +473,21 @@ def _check_length(flag: Flag, value: FlagValue) -> None:
         return
     wanted = binding.nargs
     if isinstance(wanted, int) and len(value) != wanted:
-        plural = "" if wanted == 1 else "s"
-        raise BadFlagValue(f"flag `{flag.name}` takes {wanted} value{plural}, not {len(value)}")
+        raise BadFlagValue(f"flag `{flag.name}` takes {counted(wanted, 'value')}, not {len(value)}")
     if wanted == "+" and not value:
         raise BadFlagValue(f"flag `{flag.name}` takes at least one value")
+
+
+def _check_group_length(flag: Flag, group: list[FlagValue]) -> None:
+    wanted = flag.binding.nargs if isinstance(flag.binding, Option) else None
+    if isinstance(wanted, int) and len(group) != wanted:
+        raise BadFlagValue(
+            f"flag `{flag.name}` takes lists of {counted(wanted, 'value')}, not "
+            f"`{format_value(group)}`",
+            hint=f"e.g. `{flag.name}=[[{', '.join('abcdefgh'[:wanted])}]]`",
+        )
+    if wanted == "+" and not group:
+        raise BadFlagValue(f"flag `{flag.name}` takes lists of at least one value")
 
 
 def _is_null(text: str) -> bool:

@@ -111,7 +111,7 @@ def _split(
     }
     options: dict[str, list[str]] = {}
     positionals = []
-    taking: tuple[list[str], int | str | None] | None = None
+    taking: tuple[list[str], int | None] | None = None
     for word in words:
         if word.startswith("-") and not word.removeprefix("-").replace(".", "").isdigit():
             text, equals, value = word.partition("=")
@@ -119,14 +119,16 @@ def _split(
             option = known.get(text)
             if equals:
                 values.append(value)
-            is_alone = equals or option is None or option.action in _ALONE
-            taking = None if is_alone else (values, option.nargs if option is not None else None)
+            if equals or option is None or option.action in _ALONE:
+                taking = None
+                continue
+            most = 1 if option.nargs in (None, "?") else option.nargs
+            # An option that is given again has values already.
+            taking = (values, len(values) + most if isinstance(most, int) else None)
             continue
         if taking is not None:
             taking[0].append(word)
-            count = taking[1]
-            limit = 1 if count in (None, "?") else count
-            if isinstance(limit, int) and len(taking[0]) >= limit:
+            if taking[1] is not None and len(taking[0]) >= taking[1]:
                 taking = None
             continue
         positionals.append(word)

@@ -17,13 +17,13 @@ from reenact.model.flags import (
     FlagSet,
     FlagType,
     FlagValue,
-    Global,
     Override,
     Positional,
     Subcommand,
     Template,
 )
 from reenact.project.file.model import FlagDef, FlagsImport, OperationDef
+from reenact.project.find_flags import as_a_number
 from reenact.project.flag_text import check_value, takes_list
 
 _TYPES = {
@@ -63,7 +63,7 @@ def merge_flags(definition: OperationDef, found: FlagSet) -> tuple[MergedFlag, .
     Raises:
         BadFlagValue: the file gives a flag a default that its own rules refuse.
     """
-    found = msgspec.structs.replace(found, flags=tuple(map(_as_a_number, found.flags)))
+    found = msgspec.structs.replace(found, flags=tuple(map(as_a_number, found.flags)))
     merged = []
     used = set()
     for flag in definition.flags:
@@ -82,14 +82,6 @@ def merge_flags(definition: OperationDef, found: FlagSet) -> tuple[MergedFlag, .
     others = [flag for flag in found.flags if flag.name not in used]
     merged += [MergedFlag(flag, None, flag) for flag in others if _is_imported(flag, definition)]
     return tuple(merged)
-
-
-def _as_a_number(flag: Flag) -> Flag:
-    """Let a literal be any number: that of the script, or of a configuration file, is an example."""
-    is_literal = isinstance(flag.binding, Global | Template)
-    if flag.type is FlagType.INT and is_literal:
-        return msgspec.structs.replace(flag, type=FlagType.NUMBER)
-    return flag
 
 
 def merged_set(merged: tuple[MergedFlag, ...], found: FlagSet) -> FlagSet:
@@ -143,13 +135,16 @@ def _joined(flag: FlagDef, detected: Flag | None) -> Flag:
             choice.alias: choice.value for choice in flag.choices or () if choice.alias is not None
         },
     )
+    if joined.type is FlagType.BOOL and joined.default in (0, 1):
+        # What was found is a digit, as INI files say yes and no.
+        joined = msgspec.structs.replace(joined, default=bool(joined.default))
     return _with_fitting_default(joined, flag) if has_default else joined
 
 
 def _with_fitting_default(joined: Flag, flag: FlagDef) -> Flag:
     """Give a flag the default that a file says; the type that was found gives way to it."""
     if stands_for_several(joined, flag):
-        return joined
+        return msgspec.structs.replace(joined, has_several=True)
     try:
         return msgspec.structs.replace(joined, default=_fitting(joined, flag.default))
     except BadFlagValue as error:

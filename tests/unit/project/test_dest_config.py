@@ -225,7 +225,7 @@ def test_a_reader_of_ini_gets_the_text_of_the_value(value: FlagValue) -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read_string(text)
 
-    expected = str(value).lower() if isinstance(value, bool) else str(value)
+    expected = str(int(value)) if isinstance(value, bool) else str(value)
     assert parser["s"]["a"] == expected
     assert parser["s"]["b"] == "2"
 

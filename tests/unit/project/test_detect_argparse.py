@@ -609,3 +609,48 @@ def test_alternatives_that_are_unknown_are_both_kept(project: Project) -> None:
     )
 
     assert list(project.flags(script)) == ["a", "b"]
+
+
+PAIRS = """
+import argparse, json
+parser = argparse.ArgumentParser()
+parser.add_argument("--pair", action="append", nargs=2, default=[["x", "1.0"]])
+parser.add_argument("--size", action="append", nargs=2, type=int)
+parser.add_argument("--group", action="append", nargs="+", type=float, default=[])
+parser.add_argument("--note", action="append", nargs="?", const="!")
+print(json.dumps(vars(parser.parse_args())))
+"""
+
+
+def test_an_option_that_takes_several_values_each_time_has_lists_of_lists(
+    project: Project,
+) -> None:
+    flags = project.flags(PAIRS)
+
+    assert {name: (flag.type.value, flag.default) for name, flag in flags.items()} == {
+        "pair": ("string", [["x", "1.0"]]),
+        "size": ("int", None),
+        "group": ("float", []),
+        "note": ("string", None),
+    }
+
+
+def test_lists_of_lists_arrive_as_they_are(project: Project) -> None:
+    received = project.receives(
+        PAIRS, "pair=[[lr, 1.10], [a b, yes]]", "size=[[-1, 2], [3, 4]]", "group=[[1.5], [2, 3]]",
+        "note=[a, b]",
+    )  # fmt: skip
+
+    assert received == {
+        # argparse adds to the default.
+        "pair": [["x", "1.0"], ["lr", "1.10"], ["a b", "yes"]],
+        "size": [[-1, 2], [3, 4]],
+        "group": [[1.5], [2.0, 3.0]],
+        "note": ["a", "b"],
+    }
+
+
+def test_one_list_is_one_occurrence(project: Project) -> None:
+    assert project.arguments(PAIRS, "size=[1, 2]", "group=1 2") == [
+        *("--group", "1.0", "2.0", "--size", "1", "2"),
+    ]

@@ -133,6 +133,10 @@ def flag(kind: FlagType = FlagType.ANY, binding: Binding | None = None, **more: 
     return Flag(name="x", type=kind, binding=binding or Option(option="--x"), **more)  # type: ignore[arg-type]
 
 
+def pairs(nargs: int | str = 2) -> Option:
+    return Option(option="--x", action=Action.APPEND, nargs=nargs)
+
+
 @pytest.mark.parametrize(
     ("of", "text", "value"),
     [
@@ -159,6 +163,15 @@ def flag(kind: FlagType = FlagType.ANY, binding: Binding | None = None, **more: 
         (flag(FlagType.STRING, Option(option="--x", nargs="*")), "[1.10, yes]", ["1.10", "yes"]),
         (flag(FlagType.STRING, Option(option="--x", nargs="*")), "['a b', c]", ["a b", "c"]),
         (flag(FlagType.INT, Option(option="--x", action=Action.APPEND)), "1 2", [1, 2]),
+        (flag(FlagType.INT, pairs()), "[[1, 2], [3, 4]]", [[1, 2], [3, 4]]),
+        (flag(FlagType.INT, pairs()), "[1, 2]", [[1, 2]]),
+        (flag(FlagType.INT, pairs()), "1 2", [[1, 2]]),
+        (flag(FlagType.INT, pairs()), "[]", []),
+        (flag(FlagType.STRING, pairs()), "[[1.10, yes]]", [["1.10", "yes"]]),
+        (flag(FlagType.STRING, pairs()), "[['a, b', c], [d, e]]", [["a, b", "c"], ["d", "e"]]),
+        (flag(FlagType.INT, pairs("+")), "[[1], [2, 3]]", [[1], [2, 3]]),
+        (flag(FlagType.INT, pairs("+")), "[1, 2]", [[1, 2]]),
+        (flag(FlagType.INT, pairs("?")), "[1, 2]", [1, 2]),
         (flag(FlagType.INT, Option(option="--x", nargs="?")), "3", 3),
         (flag(FlagType.INT, choices=(1, 2)), "2", 2),
         (flag(FlagType.ANY, choices=("1", "2")), "2", "2"),
@@ -182,6 +195,22 @@ def test_text_is_read_as_the_flag_says(of: Flag, text: str, value: FlagValue) ->
         (flag(FlagType.BOOL), "2", "flag `x` takes yes or no, not `2`"),
         (flag(FlagType.LIST), "[1", "flag `x` takes a list, not `[1`"),
         (flag(FlagType.INT, Option(option="--x", nargs=2)), "1", "flag `x` takes 2 values, not 1"),
+        (
+            flag(FlagType.INT, pairs()),
+            "[[1, 2], [3]]",
+            "flag `x` takes lists of 2 values, not `[3]`",
+        ),
+        (
+            flag(FlagType.INT, pairs()),
+            "[[1, 2], 3]",
+            "flag `x` takes lists of 2 values, not `[3]`",
+        ),
+        (flag(FlagType.INT, pairs()), "[[1, b]]", "flag `x` takes an integer, not `b`"),
+        (
+            flag(FlagType.INT, pairs("+")),
+            "[[1], []]",
+            "flag `x` takes lists of at least one value",
+        ),
         (
             flag(FlagType.INT, Option(option="--x", nargs="+")),
             "[]",

@@ -35,6 +35,7 @@ class Around(NamedTuple):
         root: the project's root: what is relative to it lies at the same place in the run directory.
         directory: where the user called: paths that he gives are relative to it.
         project: the project's id.
+        package: the installed package whose operation requires it; None for the project's own.
         env: the environment that the run will have.
         python: path of its interpreter.
         python_path: directories for modules, absolute.
@@ -48,6 +49,7 @@ class Around(NamedTuple):
     root: str
     directory: str
     project: str
+    package: str | None
     store: Store
     env: Mapping[str, str]
     python: str | None
@@ -82,6 +84,7 @@ class Planned(NamedTuple):
         pieces: what is put into the run directory, as far as that is known.
         archive: the local file that is to be unpacked first.
         url: what is to be loaded first.
+        pull: path of what DVC is to bring first.
         run: the run whose files these are.
         why: why this run, or what was set.
         flag: by which the user chose the run.
@@ -96,6 +99,7 @@ class Planned(NamedTuple):
     pieces: tuple[Piece, ...] = ()
     archive: str | None = None
     url: str | None = None
+    pull: str | None = None
     run: RunId | None = None
     why: str | None = None
     flag: str | None = None

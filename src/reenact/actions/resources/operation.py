@@ -25,6 +25,7 @@ from reenact.model.paths import path_to_text, text_to_path
 from reenact.model.record import flag_to_json
 from reenact.model.run import OperationKind, Run, Status
 from reenact.project.file.model import ResourceSource
+from reenact.project.file.packages import full_names
 from reenact.store.columns import IndexedRun, Kind, Operand
 from reenact.store.index import Index
 from reenact.store.query import Comparison, Filter, Relation, Value, ValueKind
@@ -176,12 +177,25 @@ def _latest(
     scope = "this project" if around.among is None else "this pipeline"
     listed = " or ".join(f"`{name}`" for name in names_of(source))
     first = names_of(source)[0]
+    own = f"{model}:{first}" if model and ":" not in first and "/" not in first else first
+    first = _full_name(own, around)
     problem = f"needs a completed run of {listed}, and {scope} has none"
     hint = f"run it first: `reenact run {first}`"
+    if around.among is not None:
+        hint = _from_outside(source, model, around, f"`reenact run {first}`")
     if runs:
         problem += f": its latest one, {runs[0].id[:8]}, is {runs[0].status}"
         hint += f"; to take that one all the same: `{resource}={runs[0].id[:8]}`"
     raise unmet(resource, source, problem, hint)
+
+
+def _from_outside(source: ResourceSource, model: str, around: Around, command: str) -> str:
+    """Say how a step that counts runs of its pipeline only is given another one."""
+    rest = "else a step before this one has to run it"
+    for run in _runs_of(source, model, around._replace(among=None)):
+        if run.status is Status.COMPLETED:
+            return f"run {run.id[:8]} would do with `isolate-runs: no` at the step; {rest}"
+    return f"{rest}, or {command} first and `isolate-runs: no` at the step".removeprefix("else ")
 
 
 def _named(
@@ -210,7 +224,7 @@ def _named(
         remarks.append(f"`{resource}` is run {run_id[:8]}, which is {stored.status}")
     if run.project.id != around.project:
         remarks.append(f"`{resource}` is run {run_id[:8]} of another project, {run.project.name}")
-    elif not _is_meant(run.operation.name, source, model):
+    elif not _is_meant(run.operation.name, source, model, around.package):
         remarks.append(f"`{resource}` is run {run_id[:8]} of `{run.operation.name}`")
     return _Chosen(run, f"set by `{flag}={text}`", tuple(remarks))
 
@@ -230,45 +244,59 @@ def _runs_of(source: ResourceSource, model: str, around: Around) -> list[Indexed
         for name in names_of(source):
             mine = [
                 run
-                for run in _of_operation(index, name, around.project)
+                for run in _of_operation(index, name, around)
                 if around.among is None or run.id in around.among
             ]
-            of_model = [run for run in mine if run.operation == f"{model}:{name}"]
+            own = _full_name(f"{model}:{name}", around)
+            of_model = [run for run in mine if run.operation == own]
             found.update((run.id, run) for run in of_model or mine)
     return sorted(found.values(), key=lambda run: run.created or _NEVER, reverse=True)
 
 
-def _of_operation(index: Index, name: str, project: str) -> list[IndexedRun]:
+def _of_operation(index: Index, name: str, around: Around) -> list[IndexedRun]:
     def fitting(which: Filter | None) -> list[IndexedRun]:
         return [
             run
-            for run in index.query(which, project=project)
+            for run in index.query(which, project=around.project)
             if run.operation is not None
-            and run.project_id == project
+            and run.project_id == around.project
             and run.kind != OperationKind.BATCH
-            and _fits(run.operation, name)
+            and _fits(run.operation, name, around.package)
         ]
 
     # Nearly always the operation has exactly this name.
-    return fitting(_operation_is(name)) or fitting(None)
+    return fitting(_operation_is(_full_name(name, around))) or fitting(None)
 
 
-def _is_meant(operation: str, source: ResourceSource, model: str) -> bool:
+def _full_name(name: str, around: Around) -> str:
+    """Return what runs of a required operation are called, where a package's own are meant too."""
+    return name if around.package is None or "/" in name else f"{around.package}/{name}"
+
+
+def _is_meant(operation: str, source: ResourceSource, model: str, package: str | None) -> bool:
     names = names_of(source)
-    return any(_fits(operation, name) or operation == f"{model}:{name}" for name in names)
+    own = [f"{model}:{name}" for name in names] if model else []
+    return any(_fits(operation, name, package) for name in (*names, *own))
 
 
-def _fits(operation: str, name: str) -> bool:
-    """Tell whether an operation is the required one: by its name, with or without the model's."""
-    if ":" in name and _PLAIN.match(name):
-        return operation == name.removeprefix(":")
-    own = operation.rpartition(":")[2]
-    if name in (operation, own):
-        return True
+def _fits(operation: str, name: str, package: str | None) -> bool:
+    """Tell whether an operation is the required one: by its name, with or without the model's.
+
+    Args:
+        operation: as its runs have it, `package/model:operation`.
+        name: as it is required.
+        package: of the operation that requires it: its own operations are meant.
+    """
+    place, _, inside = operation.rpartition("/")
+    own = inside.rpartition(":")[2]
     if _PLAIN.match(name):
-        return False
+        wanted, slash, name = name.rpartition("/")
+        if place not in (full_names(wanted) if slash else (package or "",)):
+            return False
+        return inside == name.removeprefix(":") if ":" in name else name in (inside, own)
+    texts = [inside, own] if place == (package or "") else []
     try:
-        return re.fullmatch(name, operation) is not None or re.fullmatch(name, own) is not None
+        return any(re.fullmatch(name, text) for text in (operation, *texts))
     except re.error:
         return False
 

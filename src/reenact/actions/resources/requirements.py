@@ -24,10 +24,11 @@ from reenact.project.file.model import (
     Select,
     SourceKind,
 )
+from reenact.project.file.packages import full_names
 from reenact.project.flag_text import nearest
 from reenact.project.template import UnknownReference, fill, names_in, value_texts
 
-_SETTABLE = (SourceKind.FILE, SourceKind.URL, SourceKind.CONFIG, SourceKind.OPERATION)
+_SETTABLE = tuple(kind for kind in SourceKind if kind is not SourceKind.MODULE)
 
 
 def requirement_flags(requires: Iterable[RequireDef], taken: Iterable[str]) -> tuple[Flag, ...]:
@@ -75,7 +76,25 @@ def flag_names(
         names.append(f"{resource.model}:{resource.name}")
     if len(resource.sources) == 1 or required.reference is None:
         names.append(source.name)
+        if source.kind is SourceKind.OPERATION:
+            names.append(f"operation:{source.name}")
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def chosen_runs(requires: Iterable[RequireDef], planned: Iterable[Planned]) -> dict[str, str]:
+    """Return short ids of the runs that were chosen, by all names of the flags that choose them."""
+    runs: dict[str, list[str]] = {}
+    for one in planned:
+        if one.run is not None:
+            runs.setdefault(str(one.source.place), []).append(one.run[:8])
+    return {
+        name: ",".join(runs[str(source.place)])
+        for required in requires
+        if required.resource is not None
+        for resource, source in _sources(required.resource)
+        if str(source.place) in runs
+        for name in flag_names(required, resource, source)
+    }
 
 
 def plan_requirements(
@@ -120,18 +139,21 @@ def find_resource(context: Context, name: str, model: str) -> ResourceDef | None
         model: name of the model that is meant where none is named.
     """
     package, slash, rest = name.rpartition("/")
-    loaded = packages_of(context).projects.get(package) if slash else project_of(context)
+    loaded = project_of(context)
+    if slash:
+        projects = packages_of(context).projects
+        loaded = next((projects[full] for full in full_names(package) if full in projects), None)
     if loaded is None:
         return None
     owner, colon, own = rest.rpartition(":")
     wanted = loaded.content.find_model(owner if colon else model) or loaded.content.default_model
     found = None if wanted is None else wanted.find_resource(own)
     if found is None:
-        operation = None if slash else loaded.content.find_operation(rest)
+        operation = loaded.content.find_operation(rest)
         if operation is None:
             return None
         source = ResourceSource(
-            kind=SourceKind.OPERATION, spec=rest, place=operation.place, name=rest
+            kind=SourceKind.OPERATION, spec=name, place=operation.place, name=rest
         )
         return ResourceDef(place=operation.place, name=rest, model=model, sources=(source,))
     if not slash:
@@ -240,13 +262,6 @@ def _plan_kind(
         from reenact.actions.resources.config import plan_config
 
         return [plan_config(name, source, around, setting)]
-    if source.kind not in _SETTABLE:
-        raise unmet(
-            name,
-            source,
-            f"needs `{source.spec}` of DVC, which is not asked here",
-            "`dvc pull` it, and require it as `file:`",
-        )
     from reenact.actions.resources.file import plan_file, plan_setting
     from reenact.actions.resources.url import plan_url
 
@@ -258,12 +273,17 @@ def _plan_kind(
         return [_not_empty(plan_setting(name, source, text, flag, around))]
     if source.kind is SourceKind.URL:
         return [plan_url(name, source)]
+    if source.kind is SourceKind.DVC_FILE:
+        from reenact.actions.resources.dvc import plan_dvc
+
+        return [_not_empty(plan_dvc(name, source, around))]
     return [_not_empty(plan_file(name, source, around))]
 
 
 def _not_empty(planned: Planned) -> Planned:
     """Take note that nothing was selected; refuse it where the project file says so."""
-    if planned.pieces or planned.archive is not None or planned.url is not None:
+    is_later = planned.archive is not None or planned.url is not None or planned.pull is not None
+    if planned.pieces or is_later:
         return planned
     return planned._replace(remarks=(*planned.remarks, *empty(planned, unmet)))
 

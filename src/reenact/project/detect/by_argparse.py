@@ -499,7 +499,17 @@ def _type(site: Site, kind: Action, default: FlagValue) -> FlagType:
         return FlagType.INT
     if kind is Action.STORE_CONST:
         return FlagType.ANY
-    return type_named(site.get("type")) or free_type(default)
+    named = type_named(site.get("type"))
+    if named is None and _is_text_only(default):
+        return FlagType.STRING
+    return named or free_type(default)
+
+
+def _is_text_only(default: FlagValue) -> bool:
+    """Tell whether a default is a list of texts, or of lists of texts: further values are text too."""
+    if not isinstance(default, list) or not default:
+        return False
+    return all(isinstance(item, str) or _is_text_only(item) for item in default)
 
 
 def _typed(default: FlagValue, site: Site) -> FlagValue:

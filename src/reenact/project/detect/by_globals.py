@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from reenact.model.flags import Flag, FlagType, FlagValue, Global
 from reenact.project.detect.evaluate import NotConstant, constant
@@ -40,6 +41,58 @@ def find_globals(source: Source, named: Collection[str] = ()) -> list[Flag]:
     for name, value, _ in assignments:
         finder.add(name, value, depth=0)
     return finder.flags
+
+
+class Opening(NamedTuple):
+    """Where an entry can be put into a dict or namespace: just behind its opening bracket.
+
+    Attributes:
+        at: byte offset.
+        is_keyword: the entry is an argument of a call.
+        keys: of the entries that are there.
+    """
+
+    at: int
+    is_keyword: bool
+    keys: frozenset[str]
+
+
+def find_openings(source: Source, name: str) -> dict[tuple[str, ...], Opening]:
+    """Return where entries can be put into what is assigned to a name, by the keys on the way there.
+
+    Where other entries may come later from elsewhere (`**defaults`) there is no such place.
+    """
+    assignments = list(_assignments(source.tree.body, set()))
+    if name in _spoiled(source.tree.body, {id(node) for _, _, node in assignments}):
+        return {}
+    found: dict[tuple[str, ...], Opening] = {}
+    waiting: list[tuple[tuple[str, ...], ast.expr]] = [
+        ((), value) for assigned, value, _ in assignments if assigned == name
+    ]
+    while waiting:
+        keys, node = waiting.pop()
+        opening = _opening(source, node)
+        if opening is not None:
+            found[keys] = opening
+        waiting += [((*keys, key), value) for key, value in _members(node) or []]
+    return found
+
+
+def _opening(source: Source, node: ast.expr) -> Opening | None:
+    if isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords:
+        node = node.args[0]
+    if isinstance(node, ast.Dict):
+        keys = [key.value for key in node.keys if isinstance(key, ast.Constant)]
+        if len(keys) < len(node.keys):
+            return None
+        return Opening(source.span(node)[0] + 1, False, frozenset(map(str, keys)))
+    if not isinstance(node, ast.Call) or _members(node) is None or node.args:
+        return None
+    names = [keyword.arg for keyword in node.keywords if keyword.arg is not None]
+    if len(names) < len(node.keywords):
+        return None
+    at = source.content.index(b"(", source.span(node.func)[1]) + 1
+    return Opening(at, True, frozenset(names))
 
 
 def _assignments(

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from reenact.errors import BadProjectFile
-from reenact.project.file.model import Finding, Level, LoadedProject, Place, ProjectFile
+from reenact.project.file.model import (
+    Finding,
+    Level,
+    LoadedProject,
+    Place,
+    ProjectFile,
+    operation_name,
+)
 from reenact.project.file.packages import FILE_NAMES, search_path
 
 if TYPE_CHECKING:
@@ -26,7 +33,7 @@ class Checked(NamedTuple):
     """What a look at a project file found.
 
     Attributes:
-        project: what it says; None where an error stands in the way.
+        project: what it says; None where an error stands in the way of all of it.
         findings: all of them, in the order of the files.
     """
 
@@ -54,7 +61,7 @@ def load_project(directory: str, env: Mapping[str, str] | None = None) -> Loaded
         What the file says; None where there is none. An empty file says nothing, which is fine.
 
     Raises:
-        BadProjectFile: there is one, and it cannot be used.
+        BadProjectFile: there is one, and nothing of it can be used.
     """
     env = os.environ if env is None else env
     directory = os.path.realpath(directory)
@@ -78,7 +85,7 @@ def check_project(path: str, env: Mapping[str, str] | None = None) -> Checked:
         env: as for `load_project`.
     """
     # Parsing takes long to import, and an entry of the cache does without.
-    from reenact.project.file.inherit import Files
+    from reenact.project.file.files import Files
     from reenact.project.file.read import Reader
     from reenact.project.file.section import Findings
 
@@ -104,7 +111,7 @@ def check_project(path: str, env: Mapping[str, str] | None = None) -> Checked:
         findings.note(Place(also, 1), f"it is not read: `{name}` is there too")
     _check_config(directory, findings)
     found = _in_order(findings.all, name)
-    if has_errors(found):
+    if None in findings.errors:
         return Checked(None, found)
     project = LoadedProject(
         directory=directory,
@@ -112,6 +119,17 @@ def check_project(path: str, env: Mapping[str, str] | None = None) -> Checked:
         content=content,
         also=also,
         notes=found,
+        broken={
+            operation_name(owner.model, owner.name): tuple(errors)
+            for owner, errors in findings.errors.items()
+            if owner is not None and owner.kind == "operation"
+        },
+        bad_claims=tuple(
+            finding
+            for owner, errors in findings.errors.items()
+            if owner is not None and owner.kind == "claims"
+            for finding in errors
+        ),
         files=tuple(files.spelled(p) for p, data in files.read.items() if data is not None),
     )
     _to_cache(project, files.read, asked or None, env)
@@ -140,7 +158,7 @@ def has_errors(findings: list[Finding] | tuple[Finding, ...]) -> bool:
 
 
 def refusal(findings: tuple[Finding, ...]) -> BadProjectFile:
-    """Return the error that says why a project file cannot be used: the first, and how many more."""
+    """Return the error that says why a file or operation cannot be used: the first, how many more."""
     errors = [finding for finding in findings if finding.level is Level.ERROR]
     first = errors[0]
     hint = first.hint

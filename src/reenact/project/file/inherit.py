@@ -1,337 +1,36 @@
 """Bring together what a project file says in several places.
 
-`include` puts the items of other files in its place. A model inherits what its parents (`extends`) say
-and it does not, mapping by mapping; then `{{params}}` are filled in, `$include`s are replaced by what
-they name, and `operation-defaults` fill what operations leave out. Everything keeps the place where it
-was written.
+A model inherits what its parents (`extends`) say and it does not, mapping by mapping; then `{{params}}`
+are filled in, `$include`s are replaced by what they name, and `operation-defaults` fill what operations
+leave out. Everything keeps the place where it was written.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
-from reenact.project.file.keys import ITEM_KEYS, SHARED_KEYS, TYPELESS_KEYS
-from reenact.project.file.model import Place
-from reenact.project.file.packages import find_package, project_file_in
-from reenact.project.file.section import Findings, describe, did_you_mean, truth
+from reenact.project.file.files import Files, Item, Unit
+from reenact.project.file.keys import SHARED_KEYS
+from reenact.project.file.params import PARAM, Filler, param_name
+from reenact.project.file.section import Findings, describe, did_you_mean
+from reenact.project.file.short_forms import mapped
 from reenact.project.file.yaml import (
     Mapping,
     Node,
     Scalar,
     Sequence,
-    YamlError,
     is_null,
-    read_yaml,
 )
 
 _INHERITED = (
     "description", "extra", "flags", "operation-defaults", "operations", "params", "references",
     "resources", "sourcecode",
 )  # fmt: skip
-_PARAM = re.compile(r"(\{\{.*?\}\})")
 _REFERENCE = re.compile(
     r"(?:(?P<model>[^:#]*):(?P<operation>[^#]+)|(?P<config>[^:#]+))(?:#(?P<names>.+))?"
 )
 _LONGEST = 100_000
 """Characters of a param; a few lines that double each other can make more than memory holds."""
-
-
-class Item(NamedTuple):
-    """An item of a project file: what it is, its name, and what it says."""
-
-    kind: str
-    name: str
-    node: Mapping
-    unit: Unit
-
-
-class Unit:
-    """A project file and all that it includes.
-
-    Attributes:
-        base: its directory, relative to the project's, or absolute.
-    """
-
-    def __init__(self, base: str) -> None:
-        self.base = base
-        self.items: list[Item] = []
-
-    def find(self, name: str) -> Item | None:
-        """Return the model or config of a name."""
-        for item in self.items:
-            if item.name == name and item.kind in ("model", "config"):
-                return item
-        return None
-
-
-class Files:
-    """Reads project files, and knows what it has read.
-
-    Attributes:
-        directory: the project's.
-        read: content of every file that was read or looked for, by absolute path; None where there
-            is none.
-        bases: base directory by file, as places spell it.
-        is_whole: everything that was to be read could be.
-    """
-
-    def __init__(self, directory: str, places: Callable[[], list[str]], findings: Findings) -> None:
-        """Begin with nothing.
-
-        Args:
-            directory: the project's, absolute.
-            places: where packages are looked for.
-            findings: where to put what is wrong.
-        """
-        self.directory = directory
-        self.findings = findings
-        self.read: dict[str, bytes | None] = {}
-        self.bases: dict[str, str] = {}
-        self.is_whole = True
-        self._places = places
-        self._packages: dict[str, Unit | None] = {}
-
-    def load(self, path: str) -> Unit:
-        """Read a project file and what it includes."""
-        base = os.path.dirname(path)
-        unit = Unit(os.path.relpath(base, self.directory) if self._is_inside(base) else base)
-        self._load_into(unit, path, (), None)
-        return unit
-
-    def package(self, name: str) -> Unit | None:
-        """Read the project file of a package; None if there is no such package."""
-        if name not in self._packages:
-            path = find_package(name, self._places())
-            self._packages[name] = None if path is None else self.load(path)
-        return self._packages[name]
-
-    def spelled(self, path: str) -> str:
-        """Return how places name a file."""
-        return os.path.relpath(path, self.directory) if self._is_inside(path) else path
-
-    def _is_inside(self, path: str) -> bool:
-        return path == self.directory or path.startswith(self.directory.rstrip("/") + "/")
-
-    def _load_into(
-        self, unit: Unit, path: str, above: tuple[str, ...], asked: Place | None
-    ) -> None:
-        file = self.spelled(path)
-        self.bases[file] = unit.base
-        try:
-            with open(path, "rb") as stream:
-                content = stream.read()
-        except OSError as error:
-            self.read[path] = None
-            place = asked or Place(file, 1)
-            self.findings.error(place, f"`{file}` cannot be read: {error.strerror}")
-            self.is_whole = False
-            return
-        self.read[path] = content
-        try:
-            root = read_yaml(content, file)
-        except YamlError as error:
-            self.findings.error(error.place, error.plain, error.hint)
-            self.is_whole = False
-            return
-        for node in self._item_nodes(root):
-            self._add(unit, node, path, above)
-
-    def _item_nodes(self, root: Node | None) -> Iterable[Mapping]:
-        if is_null(root):
-            return
-        if isinstance(root, Mapping):
-            if self._is_lone_item(root):
-                return
-            key = Scalar("model", root.place, is_plain=True)
-            name = Scalar("", root.place, is_plain=False)
-            operations = Scalar("operations", root.place, is_plain=True)
-            yield Mapping(
-                {"model": name, "operations": root},
-                {"model": key, "operations": operations},
-                root.place,
-            )
-            return
-        if not isinstance(root, Sequence):
-            assert root is not None
-            self.findings.error(
-                root.place,
-                f"a project file is a mapping of operations or a list, not {describe(root)}",
-            )
-            return
-        for node in root.items:
-            if isinstance(node, Mapping):
-                yield node
-            else:
-                self.findings.error(
-                    node.place, f"an item of the list is a mapping, not {describe(node)}"
-                )
-
-    def _is_lone_item(self, root: Mapping) -> bool:
-        named = [name for name in ITEM_KEYS if name in root.items]
-        if not named or "operations" not in root.items:
-            return False
-        self.findings.error(
-            root.keys[named[0]].place,
-            f"`{named[0]}` and `operations` stand in an item of a list",
-            f"write `- {named[0]}: …`, and indent the rest",
-        )
-        return True
-
-    def _add(self, unit: Unit, node: Mapping, path: str, above: tuple[str, ...]) -> None:
-        kinds = [kind for kind in ITEM_KEYS if kind in node.items]
-        if len(kinds) > 1:
-            self.findings.error(
-                node.keys[kinds[1]].place,
-                f"an item is one of `{kinds[0]}` and `{kinds[1]}`, not both",
-            )
-            return
-        if not kinds and any(key in node.items for key in TYPELESS_KEYS):
-            node = node.copy()
-            node.put("model", Scalar("", node.place, is_plain=False))
-            kinds = ["model"]
-        if not kinds:
-            first = next(iter(node.items), None)
-            hint = None if first is None else did_you_mean(first, ITEM_KEYS)
-            listed = ", ".join(f"`{kind}`" for kind in ITEM_KEYS)
-            self.findings.error(node.place, f"an item has one of {listed}", hint)
-            return
-        kind = kinds[0]
-        if kind == "include":
-            self._include(unit, node, path, above)
-            return
-        name = node.items[kind]
-        if not isinstance(name, Scalar):
-            self.findings.error(name.place, f"the name of a {kind} is a text, not {describe(name)}")
-            return
-        text = "" if name.value is None else name.text
-        if kind in ("model", "config"):
-            node = normal_item(node, self.findings)
-        unit.items.append(Item(kind, text, node, unit))
-
-    def _include(self, unit: Unit, node: Mapping, path: str, above: tuple[str, ...]) -> None:
-        for name, key in node.keys.items():
-            if name != "include":
-                self.findings.warning(key.place, f"an include has no attribute `{name}`")
-        value = node.items["include"]
-        for item in value.items if isinstance(value, Sequence) else [value]:
-            if not isinstance(item, Scalar) or item.value is None:
-                self.findings.error(
-                    item.place, f"`include` takes paths or packages, not {describe(item)}"
-                )
-                continue
-            found = self._find_include(item.text, os.path.dirname(path))
-            if found is None:
-                self.is_whole = False
-                self.findings.error(
-                    item.place,
-                    f"there is neither a file nor a package `{item.text}` to include",
-                )
-                continue
-            chain = (*above, path)
-            if found in chain:
-                self.is_whole = False
-                names = [self.spelled(p) for p in (*chain[chain.index(found) :], found)]
-                self.findings.error(item.place, f"files include each other: {' → '.join(names)}")
-                continue
-            self._load_into(unit, found, chain, item.place)
-
-    def _find_include(self, name: str, directory: str) -> str | None:
-        path = os.path.realpath(os.path.join(directory, name))
-        if os.path.isdir(path):
-            path = project_file_in(path) or path
-        if os.path.isfile(path):
-            return path
-        self.read.setdefault(path, None)
-        return find_package(name, self._places())
-
-
-def normal_item(node: Mapping, findings: Findings) -> Mapping:
-    """Write out the short forms of a model or config: they can then be merged."""
-    node = node.copy()
-    operations = node.get("operations")
-    if is_null(operations):
-        node.drop("operations")
-    elif isinstance(operations, Mapping):
-        node.items["operations"] = _mapped(
-            operations, lambda name, value: _normal_operation(name, value, findings)
-        )
-    else:
-        assert operations is not None
-        findings.error(
-            operations.place, f"`operations` takes a mapping, not {describe(operations)}"
-        )
-        node.drop("operations")
-    if "flags" in node.items:
-        _normalise_flags(node, findings)
-    defaults = node.get("operation-defaults")
-    if isinstance(defaults, Mapping):
-        normal = _normal_operation("operation-defaults", defaults, findings)
-        node.items["operation-defaults"] = normal or defaults
-    return node
-
-
-def _mapped(node: Mapping, change: Callable[[str, Node], Node | None]) -> Mapping:
-    items = {}
-    for name, value in node.items.items():
-        changed = change(name, value)
-        if changed is not None:
-            items[name] = changed
-    return Mapping(items, {name: node.keys[name] for name in items}, node.place)
-
-
-def _normal_operation(name: str, node: Node, findings: Findings) -> Node | None:
-    if name == "$include":
-        return node
-    if isinstance(node, Sequence) or (isinstance(node, Scalar) and not _is_text(node)):
-        findings.error(
-            node.place, f"operation `{name}` takes a text or a mapping, not {describe(node)}"
-        )
-        return None
-    if isinstance(node, Scalar):
-        if node.value is None:
-            return Mapping({}, {}, node.place)
-        key = Scalar("main", node.place, is_plain=True)
-        return Mapping({"main": node}, {"main": key}, node.place)
-    node = node.copy()
-    if "flags" in node.items:
-        _normalise_flags(node, findings)
-    return node
-
-
-def _is_text(node: Scalar) -> bool:
-    """Tell whether a scalar can be a text: anything but yes and no."""
-    return not node.is_plain or truth(node) is None
-
-
-def _normalise_flags(node: Mapping, findings: Findings) -> None:
-    flags = node.items["flags"]
-    if is_null(flags):
-        node.drop("flags")
-        return
-    if not isinstance(flags, Mapping):
-        findings.error(flags.place, f"`flags` takes a mapping, not {describe(flags)}")
-        node.drop("flags")
-        return
-    flags = flags.copy()
-    for short, name in (("$dest", "flags-dest"), ("$import", "flags-import")):
-        value = flags.get(short)
-        if value is not None:
-            key = flags.keys[short]
-            findings.note(key.place, f"`{short}` is an old way to write `{name}`")
-            flags.drop(short)
-            if name not in node.items:
-                node.put(name, value, Scalar(name, key.place, is_plain=True))
-    node.items["flags"] = _mapped(flags, _normal_flag)
-
-
-def _normal_flag(name: str, node: Node) -> Node:
-    if name == "$include" or isinstance(node, Mapping):
-        return node
-    key = Scalar("default", node.place, is_plain=True)
-    return Mapping({"default": node}, {"default": key}, node.place)
 
 
 class Inheritance:
@@ -347,7 +46,7 @@ class Inheritance:
         units = [item.unit]
         node = self._extended(item, (item.name,), units)
         params = self._params(node)
-        fill = _Filler(params, self.findings)
+        fill = Filler(params, self.findings)
         node = fill.mapping(node)
         for section in ("operations", "resources"):
             value = node.get(section)
@@ -356,15 +55,16 @@ class Inheritance:
         operations = node.get("operations")
         if isinstance(operations, Mapping):
             defaults = node.get("operation-defaults")
-            complete = _mapped(
-                operations,
-                lambda _, value: self._operation(value, defaults, units, fill),
-            )
-            node.put("operations", complete, node.keys["operations"])
+
+            def complete(name: str, value: Node) -> Node:
+                with self.findings.of_operation(item.name, name):
+                    return self._operation(value, defaults, units, fill)
+
+            node.put("operations", mapped(operations, complete), node.keys["operations"])
         return node
 
     def _operation(
-        self, node: Node, defaults: Node | None, units: list[Unit], fill: _Filler
+        self, node: Node, defaults: Node | None, units: list[Unit], fill: Filler
     ) -> Node:
         assert isinstance(node, Mapping)
         node = node.copy()
@@ -381,7 +81,7 @@ class Inheritance:
             node.items["steps"] = Sequence(changed, steps.place)
         return node
 
-    def _step(self, node: Node, units: list[Unit], fill: _Filler) -> Node:
+    def _step(self, node: Node, units: list[Unit], fill: Filler) -> Node:
         flags = node.get("flags") if isinstance(node, Mapping) else None
         if not isinstance(flags, Mapping) or "$include" not in flags.items:
             return node
@@ -469,9 +169,9 @@ class Inheritance:
             found[name] = Scalar("", value.place, is_plain=False)
             return
         if isinstance(value, Scalar) and "{{" in value.text:
-            for part in _PARAM.findall(value.text):
-                self._param(_param_name(part), params, (*above, name), found)
-            value = _Filler(found, None).node(value)
+            for part in PARAM.findall(value.text):
+                self._param(param_name(part), params, (*above, name), found)
+            value = Filler(found, None).node(value)
             if isinstance(value, Scalar) and len(value.text) > _LONGEST:
                 self.findings.error(place, f"param `{name}` has more than {_LONGEST:,} characters")
                 value = Scalar("", value.place, is_plain=False)
@@ -482,7 +182,7 @@ class Inheritance:
         node: Mapping,
         section: str,
         units: list[Unit],
-        fill: _Filler,
+        fill: Filler,
         seen: tuple[str, ...] = (),
     ) -> Mapping:
         """Replace `$include` in a section by what it names; the section's own entries count more."""
@@ -544,60 +244,6 @@ class Inheritance:
             did_you_mean(model, known),
         )
         return None
-
-
-class _Filler:
-    """Fills params into texts. A node without any is returned as it is."""
-
-    def __init__(self, params: dict[str, Node], findings: Findings | None) -> None:
-        self.params = params
-        self.findings = findings
-
-    def node(self, node: Node) -> Node:
-        if isinstance(node, Scalar):
-            return self._scalar(node) if "{{" in node.text else node
-        if isinstance(node, Mapping):
-            return self.mapping(node)
-        items = [self.node(item) for item in node.items]
-        same = all(new is old for new, old in zip(items, node.items, strict=True))
-        return node if same else Sequence(items, node.place)
-
-    def mapping(self, node: Mapping) -> Mapping:
-        items = {name: self.node(value) for name, value in node.items.items()}
-        if all(items[name] is value for name, value in node.items.items()):
-            return node
-        return Mapping(items, node.keys, node.place)
-
-    def _scalar(self, node: Scalar) -> Node:
-        parts = [part for part in _PARAM.split(node.text) if part]
-        values = [self._value(part, node) for part in parts]
-        if len(parts) == 1 and values[0] is not None:
-            value = values[0]
-            if isinstance(value, Scalar):
-                return Scalar(value.text, node.place, is_plain=value.is_plain, value=value.value)
-            return value
-        if all(value is None for value in values):
-            return node
-        texts = [
-            value.text if isinstance(value, Scalar) else part
-            for part, value in zip(parts, values, strict=True)
-        ]
-        return Scalar("".join(texts), node.place, is_plain=False)
-
-    def _value(self, part: str, node: Scalar) -> Node | None:
-        if not (part.startswith("{{") and part.endswith("}}")):
-            return None
-        name = _param_name(part)
-        value = self.params.get(name)
-        if value is None and self.findings is not None:
-            self.findings.warning(
-                node.place, f"there is no param `{name}`", did_you_mean(name, self.params)
-            )
-        return value
-
-
-def _param_name(part: str) -> str:
-    return part[2:-2].strip()
 
 
 def _names_in(node: Node | None) -> list[Scalar]:

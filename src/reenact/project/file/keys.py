@@ -25,7 +25,7 @@ class Key(NamedTuple):
 _PLUGINS = "Reenact has no plugins: what they did is built in"
 _GUILD = "it speaks of how Guild AI works inside"
 
-ITEM_KEYS = ("model", "config", "package", "include")
+ITEM_KEYS = ("model", "config", "package", "include", "claims")
 """What an item of the list is: exactly one of them stands in it."""
 
 TYPELESS_KEYS = ("operations", "resources")
@@ -62,6 +62,25 @@ CONFIG_KEYS: dict[str, Key] = {
 
 INCLUDE_KEYS: dict[str, Key] = {
     "include": Key("texts", "other project files: paths, or names of installed packages"),
+}
+
+CLAIMS_KEYS: dict[str, Key] = {
+    "claims": Key("claims", "results that are stated, by name; `reenact claims check` checks them"),
+}
+
+CLAIM_KEYS: dict[str, Key] = {
+    "run": Key("text", "the operation that gives the result"),
+    "metric": Key("text", "the metric whose last value it is"),
+    "value": Key("number", "the result that is stated"),
+    "tolerance": Key("text", "how far it may be off: `0.002`, `1%`; nothing unless told"),
+    "direction": Key("direction", "`at-least` and `at-most` let a better result pass"),
+    "flags": Key("any", "flags of the run"),
+    "seeds": Key("text", "run with each of these: `0..9`; the mean is the result"),
+    "repeat": Key("integer", "run so many times; the mean is the result"),
+    "paper": Key("text", "where it is stated: `Table 2`"),
+    "description": Key("text", "what it says"),
+    "baseline": Key("text", "id of the run that it was taken from"),
+    "packages": Key("texts", "packages of that run: `numpy==2.1.0`"),
 }
 
 PACKAGE_KEYS: dict[str, Key] = {
@@ -112,6 +131,7 @@ OPERATION_KEYS: dict[str, Key] = {
     "python-requires": Key("text", "versions of Python that it runs with"),
     "python-path": Key("texts", "directories in which modules are found too"),
     "publish": Key("publish", "what a report of a run contains"),
+    "seed": Key("boolean", "no: its random generators are not seeded"),
     "stoppable": Key("boolean", "an end by Ctrl-C or `stop` is a success"),
     "delete-on-success": Key("boolean", "runs that complete are deleted"),
     "handle-keyboard-interrupt": Key(
@@ -182,7 +202,7 @@ SOURCE_KEYS: dict[str, Key] = {
     "config": Key("text", "a config file in which flags are set"),
     "operation": Key("text", "files of the last run of an operation (several: `a,b`)"),
     "dvcfile": Key("text", "a file that DVC keeps"),
-    "dvcstage": Key("text", "files that a DVC stage makes"),
+    "dvcstage": Key("text", "files of the last run of the operation that is a DVC stage"),
     "name": Key("text", "what messages and the flag call it"),
     "flag-name": Key("text", "the flag that says what to take instead"),
     "target-path": Key("text", "where in the run directory its files go"),
@@ -269,16 +289,10 @@ PUBLISH_KEYS: dict[str, Key] = {
 }
 
 OPTIMIZER_KEYS = ("algorithm", "default")
-"""All other keys of an optimizer are its settings."""
+"""All other keys of an optimizer are its flags."""
 
 OPTIMIZER_TRIALS = ("trials", "max-trials", "max_trials")
 """Settings of an optimizer that say how many trials it has."""
-
-OPTIMIZER_NOT_HERE = (
-    "acq-func", "acq_func", "kappa", "noise", "prev-trials", "prev_trials", "random-starts",
-    "random_starts", "xi",
-)  # fmt: skip
-"""Settings that optimizers of Guild have, and those here do not."""
 
 OBJECTIVE_KEYS: dict[str, Key] = {
     "minimize": Key("texts", "columns to minimize"),
@@ -286,6 +300,8 @@ OBJECTIVE_KEYS: dict[str, Key] = {
 }
 
 USER_CONFIG_KEYS: dict[str, Key] = {
+    "operations": Key("any", "what `run` takes for an operation unless told otherwise, by name"),
+    "resources": Key("text-map", "what is taken instead of a resource, by name"),
     "config": Key("any", "attributes that remotes may extend, by name"),
     "remotes": Key("any", "other stores, by name"),
     "diff": Key("any", "how files are compared"),
@@ -294,3 +310,13 @@ USER_CONFIG_KEYS: dict[str, Key] = {
     "legacy": Key("any", "older behaviour", _GUILD),
     "collections": Key("any", "other homes", _GUILD),
 }
+
+DEFAULTS_KEYS: dict[str, Key] = {
+    "flags": Key("params", "values of its flags"),
+    "label": Key("text", "label of its runs"),
+    "tags": Key("texts", "tags of its runs"),
+    "env": Key("env", "environment variables"),
+    "python": Key("text", "the interpreter"),
+    "gpus": Key("text", "which GPUs it sees"),
+}
+"""Of an operation in the user configuration."""

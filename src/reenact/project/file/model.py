@@ -173,7 +173,6 @@ class SourceKind(StrEnum):
     CONFIG = "config"
     OPERATION = "operation"
     DVC_FILE = "dvcfile"
-    DVC_STAGE = "dvcstage"
 
 
 class Select(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -217,6 +216,8 @@ class ResourceSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
         preserve_path: directories of the path are kept.
         params: of a config source: values that are set in it, by their dotted names.
         help: what a message says when it is not found.
+        always_pull: of DVC: it is fetched even if it is there.
+        remote: of DVC: from where.
     """
 
     kind: SourceKind
@@ -241,6 +242,8 @@ class ResourceSource(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
     preserve_path: bool = False
     params: dict[str, FlagValue] = {}
     help: str | None = None
+    always_pull: bool = False
+    remote: str | None = None
 
 
 class ResourceDef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -436,6 +439,11 @@ class StepDef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     fail_on_trial_error: bool = False
 
 
+def operation_name(model: str, name: str) -> str:
+    """Return an operation's name with that of its model: `cnn:train`, `train`."""
+    return f"{model}:{name}" if model else name
+
+
 class PublishDef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a report of a run contains: files by rules, and a template."""
 
@@ -475,6 +483,7 @@ class OperationDef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         python: the interpreter to run it with.
         python_path: directories that modules are found in too.
         plugins: None for all.
+        seed: its random generators are seeded, unless something else is asked for.
         stoppable: an end by a signal counts as completed.
         extra: what is kept of attributes that have no meaning here.
     """
@@ -515,6 +524,7 @@ class OperationDef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     python_path: tuple[str, ...] = ()
     plugins: tuple[str, ...] | None = None
     publish: PublishDef | None = None
+    seed: bool = True
     stoppable: bool = False
     handle_keyboard_interrupt: bool = False
     pip_freeze: bool | None = None
@@ -524,12 +534,12 @@ class OperationDef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     @property
     def full_name(self) -> str:
         """Its name with that of the model: `cnn:train`, `train`."""
-        return f"{self.model}:{self.name}" if self.model else self.name
+        return operation_name(self.model, self.name)
 
     @property
     def is_private(self) -> bool:
-        """Whether lists leave it out: names that begin with an underscore."""
-        return self.name.startswith("_")
+        """Whether lists leave it out: names that begin with an underscore, or its model's does."""
+        return self.name.startswith("_") or self.model.startswith("_")
 
     def find_flag(self, name: str) -> FlagDef | None:
         """Return the flag that a name means, by its name first, then by an alias."""
@@ -576,7 +586,7 @@ class ModelDef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         marked = [op for op in self.operations if op.default]
         if marked:
             return marked[0]
-        public = [op for op in self.operations if not op.is_private]
+        public = [op for op in self.operations if not op.name.startswith("_")]
         return public[0] if len(public) == 1 else None
 
 
@@ -605,15 +615,49 @@ class PackageDef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     packages: dict[str, str] = {}
 
 
+class ClaimDef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A result that somebody states.
+
+    Attributes:
+        run: the operation that gives it.
+        metric: whose last value it is; of several runs the mean of these.
+        tolerance: how far it may be off, as written; None for not at all.
+        direction: `both`, or `at-least` or `at-most`, where a better result confirms as well.
+        flags: of the run.
+        seeds: to run with, as written: `0..9`.
+        repeat: how often to run.
+        paper: where it is stated.
+        baseline: id of the run that it was taken from.
+        packages: that this run had: `numpy==2.1.0`.
+    """
+
+    name: str
+    place: Place
+    run: str
+    metric: str
+    value: float
+    tolerance: str | None = None
+    direction: str = "both"
+    flags: dict[str, FlagValue] = {}
+    seeds: str | None = None
+    repeat: int | None = None
+    paper: str | None = None
+    description: str | None = None
+    baseline: str | None = None
+    packages: tuple[str, ...] = ()
+
+
 class ProjectFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Everything that a project file says, included files among it.
 
     Attributes:
         models: in the order of the file.
+        claims: the same.
     """
 
     models: tuple[ModelDef, ...] = ()
     package: PackageDef | None = None
+    claims: tuple[ClaimDef, ...] = ()
 
     @property
     def operations(self) -> tuple[OperationDef, ...]:
@@ -668,7 +712,9 @@ class LoadedProject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         file: name of the file that counts, relative to the directory.
         also: name of the other one that is there too and is not read, if any.
         content: what it says.
-        notes: findings that are no errors: warnings and notes.
+        notes: what was found.
+        broken: the errors in operations that cannot be used, by full name; the others can.
+        bad_claims: the errors in claims.
         files: every file that was read, as `Place.file` spells it.
     """
 
@@ -677,7 +723,32 @@ class LoadedProject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     content: ProjectFile
     also: str | None = None
     notes: tuple[Finding, ...] = ()
+    broken: dict[str, tuple[Finding, ...]] = {}
+    bad_claims: tuple[Finding, ...] = ()
     files: tuple[str, ...] = ()
+
+    def problem_beside(self, operation: OperationDef) -> Finding | None:
+        """Return the first error that keeps something else than this operation from being used."""
+        own = self.broken.get(operation.full_name, ())
+        return next((f for f in self.notes if f.level is Level.ERROR and f not in own), None)
+
+
+class OperationDefaults(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What `reenact run` takes as if the user had written it behind an operation's name.
+
+    Attributes:
+        flags: settings by flag.
+        env: variables.
+        gpus: those that it sees; the empty text for none.
+    """
+
+    place: Place
+    flags: dict[str, FlagValue] = {}
+    label: str | None = None
+    tags: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    python: str | None = None
+    gpus: str | None = None
 
 
 class UserConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -685,12 +756,18 @@ class UserConfig(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         place: the file; its line is 1.
+        directory: of the file, absolute.
+        operations: defaults by what the user calls an operation; `*` for all.
+        resources: what is taken instead of a resource on this machine, by its name.
         remotes: attributes of other stores, by name, with what they `extends` filled in.
         diff_command: the program that compares files.
         notes: findings that are no errors.
     """
 
     place: Place
+    directory: str
+    operations: dict[str, OperationDefaults] = {}
+    resources: dict[str, str] = {}
     remotes: dict[str, dict[str, Any]] = {}
     diff_command: str | None = None
     notes: tuple[Finding, ...] = ()

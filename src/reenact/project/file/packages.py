@@ -17,6 +17,7 @@ FILE_NAMES = ("reenact.yml", "guild.yml")
 """Of two in one directory the first counts."""
 
 _GROUP = re.compile(r"\s*\[\s*([^\]]+?)\s*\]")
+_GUILD_PREFIX = "gpkg."
 _SITE = re.compile(r"python3(?:\.\d+)?\Z")
 
 
@@ -70,9 +71,14 @@ def find_package(name: str, places: list[str]) -> str | None:
             if found is not None:
                 return found
     for package in installed_packages(places):
-        if package.name == name:
+        if package.name in full_names(name):
             return package.file
     return None
+
+
+def full_names(name: str) -> tuple[str, str]:
+    """Return what a package may be called that a user calls so: `gpkg.hello` is `hello` for short."""
+    return name, f"{_GUILD_PREFIX}{name}"
 
 
 def installed_packages(places: list[str]) -> list[Package]:
@@ -116,8 +122,10 @@ def _guild_files(place: str, info: str) -> Iterator[Package]:
             continue
         for path in paths:
             directory, _, name = path.rpartition("/")
-            if name == "guild.yml" and directory and os.path.isfile(f"{place}/{path}"):
-                yield Package(directory.replace("/", ".").removeprefix("gpkg."), f"{place}/{path}")
+            # A project in which its package was built lists its own file as `./guild.yml`.
+            is_package = name == "guild.yml" and directory not in ("", ".")
+            if is_package and os.path.isfile(f"{place}/{path}"):
+                yield Package(directory.replace("/", "."), f"{place}/{path}")
         return
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
-from reenact.project.file.inherit import Files, Inheritance, Item, Unit
+from reenact.project.file.files import Files, Item, Unit
+from reenact.project.file.inherit import Inheritance
 from reenact.project.file.keys import (
+    CLAIMS_KEYS,
     CONFIG_KEYS,
     MODEL_KEYS,
     OPERATION_KEYS,
@@ -18,6 +20,7 @@ from reenact.project.file.keys import (
     PUBLISH_KEYS,
 )
 from reenact.project.file.model import (
+    ClaimDef,
     FlagDef,
     ModelDef,
     OperationDef,
@@ -29,6 +32,7 @@ from reenact.project.file.model import (
     RequireDef,
     SourceKind,
 )
+from reenact.project.file.read_claims import read_claims
 from reenact.project.file.read_flags import read_flags, read_flags_dest, read_flags_import
 from reenact.project.file.read_inputs import InputReader, merged_sourcecode, read_file_rules
 from reenact.project.file.read_steps import read_objectives, read_optimizers, read_steps
@@ -52,6 +56,7 @@ class Reader:
         """Return all that a project file says."""
         sections: dict[str, tuple[Item, Section]] = {}
         package: PackageDef | None = None
+        claims: list[ClaimDef] = []
         for item in unit.items:
             if item.kind == "package":
                 if package is not None:
@@ -62,6 +67,9 @@ class Reader:
                 package = self._read_package(item)
             elif item.kind == "config":
                 self._check_config(item)
+            elif item.kind == "claims":
+                with self.findings.of_claims():
+                    claims += self._read_claims(item, claims)
             elif item.name in sections:
                 first = sections[item.name][1].node.place
                 what = f"model `{item.name}`" if item.name else "model without a name"
@@ -76,6 +84,7 @@ class Reader:
             operations = section.mapping("operations")
             names = () if operations is None else tuple(operations.items)
             self.inputs.operations[name] = tuple(n for n in names if n != "$include")
+            self.inputs.note_stages(name, operations)
         resources = {
             name: self.inputs.read_resources(section, name)
             for name, (_, section) in sections.items()
@@ -84,7 +93,21 @@ class Reader:
             self._read_model(name, section, resources[name])
             for name, (_, section) in sections.items()
         ]
-        return ProjectFile(models=tuple(models), package=package)
+        return ProjectFile(models=tuple(models), package=package, claims=tuple(claims))
+
+    def _read_claims(self, item: Item, known: Iterable[ClaimDef]) -> list[ClaimDef]:
+        Section(item.node, CLAIMS_KEYS, "the claims", self.findings)
+        first = {claim.name: claim.place for claim in known}
+        found = []
+        for claim in read_claims(item.node.items["claims"], self.findings):
+            if claim.name in first:
+                self.findings.error(
+                    claim.place,
+                    f"a second claim `{claim.name}`; the first stands in {first[claim.name]}",
+                )
+            else:
+                found.append(claim)
+        return found
 
     def _check_config(self, item: Item) -> None:
         """Look at a config for what is checked nowhere else: its keys. The rest is where it is used."""
@@ -103,9 +126,11 @@ class Reader:
         for key, node in () if operations is None else operations.items.items():
             assert operations is not None
             if isinstance(node, Mapping) and key != "$include":
-                found.append(
-                    self._read_operation(key, node, operations.keys[key], name, sourcecode)
-                )
+                with self.findings.of_operation(name, key):
+                    operation = self._read_operation(
+                        key, node, operations.keys[key], name, sourcecode
+                    )
+                found.append(operation)
         return ModelDef(
             name=name,
             place=section.node.place,
@@ -170,6 +195,7 @@ class Reader:
             python_path=section.texts("python-path"),
             plugins=_read_plugins(section),
             publish=self._read_publish(section),
+            seed=section.truth("seed", default=True),
             stoppable=section.truth("stoppable"),
             handle_keyboard_interrupt=section.truth("handle-keyboard-interrupt"),
             pip_freeze=section.maybe("pip-freeze"),

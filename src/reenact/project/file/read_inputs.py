@@ -26,6 +26,7 @@ from reenact.project.file.model import (
     Select,
     SourcecodeRules,
     SourceKind,
+    operation_name,
 )
 from reenact.project.file.section import (
     Findings,
@@ -39,6 +40,7 @@ from reenact.project.file.yaml import Mapping, Node, Scalar, Sequence, is_null
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}\Z")
 _TARGET_TYPES = ("copy", "link")
+_STAGE = "dvc-stage"
 
 
 class InputReader:
@@ -48,6 +50,7 @@ class InputReader:
         bases: base directory by file.
         resources: every named resource, by model and name.
         operations: names of all operations, by model.
+        stages: operations that are a stage of DVC, by its name.
     """
 
     def __init__(self, bases: Mapping_[str, str], findings: Findings) -> None:
@@ -55,10 +58,19 @@ class InputReader:
         self.findings = findings
         self.resources: dict[tuple[str, str], ResourceDef] = {}
         self.operations: dict[str, tuple[str, ...]] = {}
+        self.stages: dict[str, list[str]] = {}
 
     def base(self, place: Place) -> str:
         """Return the directory that paths written at a place are relative to."""
         return self.bases.get(place.file, ".")
+
+    def note_stages(self, model: str, operations: Mapping | None) -> None:
+        """Remember which operations of a model say by `run-attrs` that they are stages of DVC."""
+        for name, node in () if operations is None else operations.items.items():
+            facts = node.get("run-attrs") if isinstance(node, Mapping) else None
+            stage = facts.get(_STAGE) if isinstance(facts, Mapping) else None
+            if isinstance(stage, Scalar) and stage.value is not None:
+                self.stages.setdefault(stage.text, []).append(operation_name(model, name))
 
     def read_resources(self, model: Section, name: str) -> tuple[ResourceDef, ...]:
         """Return a model's resources, and remember them for what requires them."""
@@ -69,7 +81,8 @@ class InputReader:
                 continue
             assert resources is not None
             place = resources.keys[key].place
-            resource = self._read_resource(node, place, key, name)
+            with self.findings.of_resource(name, key):
+                resource = self._read_resource(node, place, key, name)
             if resource is not None:
                 self.resources[name, key] = resource
                 found.append(resource)
@@ -113,7 +126,9 @@ class InputReader:
         resource = None
         if "/" not in text and "${" not in text:
             resource = self._find(text, place, model)
-            if resource is None:
+            owner, colon, name = text.rpartition(":")
+            is_bad = self.findings.requires(owner if colon else model, name)
+            if resource is None and not is_bad:
                 known = [name for owner, name in self.resources if owner == model]
                 known += [f"{owner}:{name}" for owner, name in self.resources if owner != model]
                 known += self.operations.get(model, ())
@@ -215,11 +230,13 @@ class InputReader:
         if spec is None:
             return None
         shown = spec if kind in ("operation", "url") else f"{kind}:{spec}"
+        if kind == "dvcstage":
+            kind, spec = "operation", self._operations_of_stage(spec, node.items[kind].place)
         return ResourceSource(
             kind=SourceKind(kind),
             spec=spec,
             place=node.place,
-            base=self.base(node.items[kind].place),
+            base=self.base(node.items[kinds[0]].place),
             name=section.text("name") or shown,
             flag_name=section.text("flag-name"),
             target_path=section.text("target-path")
@@ -243,7 +260,20 @@ class InputReader:
             ),
             params=section.values("params"),
             help=section.text("help"),
+            always_pull=section.truth("always-pull"),
+            remote=section.text("remote"),
         )
+
+    def _operations_of_stage(self, stage: str, place: Place) -> str:
+        """Return the operations that a stage of DVC is, as `operation` of a source names them."""
+        if stage not in self.stages:
+            self.findings.error(
+                place,
+                f"no operation is the stage `{stage}` of DVC",
+                did_you_mean(stage, self.stages)
+                or f"write `run-attrs: {{{_STAGE}: {stage}}}` at the operation that runs it",
+            )
+        return ",".join(self.stages.get(stage, ()))
 
     def read_sourcecode(self, owner: Section) -> SourcecodeRules | None:
         """Return what an operation or model says of its source; None where it says nothing."""

@@ -12,7 +12,6 @@ from reenact.project.file.keys import (
     EXPECT_KEYS,
     OBJECTIVE_KEYS,
     OPTIMIZER_KEYS,
-    OPTIMIZER_NOT_HERE,
     OPTIMIZER_TRIALS,
     STEP_KEYS,
 )
@@ -118,30 +117,20 @@ def _read_optimizer(name: str | None, node: Node, operation: Section) -> Optimiz
         algorithm=algorithm,
         place=node.place,
         default=section.truth("default"),
-        trials=_optimizer_settings(section),
+        trials=_optimizer_trials(section),
         flags={
-            key: flag_value(value) for key, value in node.items.items() if key not in OPTIMIZER_KEYS
+            key: flag_value(value)
+            for key, value in node.items.items()
+            if key not in (*OPTIMIZER_KEYS, *OPTIMIZER_TRIALS)
         },
     )
 
 
-def _optimizer_settings(section: Section) -> int | None:
-    """Return how many trials an optimizer has; say which of its settings have no effect."""
+def _optimizer_trials(section: Section) -> int | None:
     trials: int | None = None
-    for key in section.node.items:
-        if key in OPTIMIZER_KEYS:
-            continue
-        place = section.place(key)
-        if key in OPTIMIZER_TRIALS:
+    for key in OPTIMIZER_TRIALS:
+        if key in section.node.items:
             trials = section.integer(key)
-        elif key in OPTIMIZER_NOT_HERE:
-            section.findings.note(place, f"`{key}` of an optimizer has no effect")
-        else:
-            section.findings.warning(
-                place,
-                f"`{key}` of an optimizer has no effect",
-                "it has `algorithm`, `default` and `trials`",
-            )
     return trials
 
 

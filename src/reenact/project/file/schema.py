@@ -12,6 +12,8 @@ import msgspec
 
 from reenact.project.file.keys import (
     CHOICE_KEYS,
+    CLAIM_KEYS,
+    CLAIMS_KEYS,
     CONFIG_KEYS,
     DISTRIBUTIONS,
     EXPECT_KEYS,
@@ -48,7 +50,11 @@ def schema() -> dict[str, Any]:
         "description": "reenact.yml or guild.yml: operations, flags, resources, pipelines",
         "oneOf": [
             {"type": "null"},
-            _ref("operations"),
+            {
+                "type": "object",
+                "properties": {"claims": {"anyOf": [_ref("claims"), _ref("operation")]}},
+                "additionalProperties": _ref("operation"),
+            },
             {"type": "array", "items": _ref("item")},
         ],
         "$defs": _definitions(),
@@ -82,8 +88,11 @@ def _definitions() -> dict[str, Any]:
                 config,
                 _object(PACKAGE_KEYS, required=["package"]),
                 _object(INCLUDE_KEYS, required=["include"]),
+                _object(CLAIMS_KEYS, required=["claims"]),
             ]
         },
+        "claims": _named(_object(CLAIM_KEYS, required=["run", "metric", "value"])),
+        "direction": {"enum": ["both", "at-least", "at-most", None]},
         "operations": _named(_ref("operation")),
         "operation": {"oneOf": [{"type": ["string", "null"]}, _object(OPERATION_KEYS)]},
         "operation-defaults": {"oneOf": [{"type": "null"}, _object(OPERATION_KEYS)]},

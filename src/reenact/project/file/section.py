@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from reenact.project.file.keys import Key
 from reenact.project.file.model import Finding, Level, Place
@@ -18,11 +19,64 @@ if TYPE_CHECKING:
 _TRUTHS = {"yes": True, "on": True, "true": True, "no": False, "off": False, "false": False}
 
 
+class Owner(NamedTuple):
+    """A part of a project file that can be bad while all else is good."""
+
+    kind: str
+    model: str
+    name: str
+
+
 class Findings:
-    """What was found, in the order in which it was."""
+    """What was found, in the order in which it was, and what errors stand in the way of.
+
+    Attributes:
+        errors: by the operation or resource that they keep from being used; of None those that keep
+            all of the file from it.
+    """
 
     def __init__(self) -> None:
         self.all: list[Finding] = []
+        self.errors: dict[Owner | None, list[Finding]] = {}
+        self._owner: Owner | None = None
+
+    @contextmanager
+    def of_operation(self, model: str, name: str) -> Iterator[None]:
+        """What is found meanwhile is about this operation and nothing else."""
+        with self._of(Owner("operation", model, name)):
+            yield
+
+    @contextmanager
+    def of_resource(self, model: str, name: str) -> Iterator[None]:
+        """What is found meanwhile is about this resource and whatever requires it."""
+        with self._of(Owner("resource", model, name)):
+            yield
+
+    @contextmanager
+    def of_claims(self) -> Iterator[None]:
+        """What is found meanwhile keeps no operation from being used."""
+        with self._of(Owner("claims", "", "")):
+            yield
+
+    @contextmanager
+    def _of(self, owner: Owner) -> Iterator[None]:
+        before, self._owner = self._owner, owner
+        try:
+            yield
+        finally:
+            self._owner = before
+
+    def requires(self, model: str, resource: str) -> bool:
+        """Make the errors of a resource those of what is read just now; tell whether it has any."""
+        errors = self.errors.get(Owner("resource", model, resource), [])
+        for finding in errors:
+            self._blame(finding)
+        return bool(errors)
+
+    def _blame(self, finding: Finding) -> None:
+        errors = self.errors.setdefault(self._owner, [])
+        if finding not in errors:
+            errors.append(finding)
 
     def error(self, place: Place, message: str, hint: str | None = None) -> None:
         """Note something for which the file cannot be used."""
@@ -39,6 +93,8 @@ class Findings:
     def add(self, level: Level, place: Place, message: str, hint: str | None = None) -> None:
         """Note something, once: what is inherited is read several times."""
         finding = Finding(level=level, place=place, message=message, hint=hint)
+        if level is Level.ERROR:
+            self._blame(finding)
         if finding not in self.all:
             self.all.append(finding)
 

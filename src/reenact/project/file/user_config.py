@@ -7,8 +7,8 @@ from collections.abc import Mapping as Mapping_
 from typing import Any
 
 from reenact.errors import BadProjectFile
-from reenact.project.file.keys import USER_CONFIG_KEYS, Key
-from reenact.project.file.model import Level, Place, UserConfig
+from reenact.project.file.keys import DEFAULTS_KEYS, USER_CONFIG_KEYS, Key
+from reenact.project.file.model import Level, OperationDefaults, Place, UserConfig
 from reenact.project.file.section import Findings, Section, describe, did_you_mean
 from reenact.project.file.yaml import (
     Mapping,
@@ -24,11 +24,17 @@ from reenact.project.file.yaml import (
 PROJECT_NAMES = ("reenact-config.yml", "guild-config.yml")
 """A file of the project that replaces the user's; of two the first counts."""
 
+VARIABLE = "REENACT_CONFIG"
+"""Names the file that replaces both; empty: there is none."""
+
 _DIFF_KEYS = {"command": Key("text", "the program that compares files")}
 
 
 def find_user_config(directory: str, env: Mapping_[str, str]) -> str | None:
     """Return the path of the configuration that counts in a project; None if there is none."""
+    told = env.get(VARIABLE)
+    if told is not None:
+        return os.path.abspath(os.path.expanduser(told)) if told else None
     base = env.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     for path in (*(f"{directory}/{name}" for name in PROJECT_NAMES), f"{base}/reenact/config.yml"):
         if os.path.isfile(path):
@@ -46,11 +52,19 @@ def load_user_config(directory: str, env: Mapping_[str, str]) -> UserConfig | No
     if path is None:
         return None
     findings = Findings()
-    config = read_user_config(path, os.path.relpath(path, directory), findings)
+    config = read_user_config(path, _shown(path, directory), findings)
     for finding in findings.all:
         if finding.level is Level.ERROR:
             raise BadProjectFile(str(finding), hint=finding.hint)
     return config
+
+
+def _shown(path: str, directory: str) -> str:
+    """Return how messages name the file: short where it is the project's or the user's own."""
+    for base, sign in ((directory, ""), (os.path.expanduser("~"), "~/")):
+        if path.startswith(f"{base}/"):
+            return f"{sign}{path[len(base) + 1 :]}"
+    return path
 
 
 def read_user_config(path: str, shown: str, findings: Findings) -> UserConfig:
@@ -62,7 +76,7 @@ def read_user_config(path: str, shown: str, findings: Findings) -> UserConfig:
         findings: where to put what is wrong.
     """
     place = Place(shown, 1)
-    empty = UserConfig(place=place)
+    empty = UserConfig(place=place, directory=os.path.dirname(path))
     try:
         with open(path, "rb") as file:
             root = read_yaml(file.read(), shown)
@@ -84,20 +98,47 @@ def read_user_config(path: str, shown: str, findings: Findings) -> UserConfig:
         command = Section(diff, _DIFF_KEYS, "`diff`", findings).text("command")
     return UserConfig(
         place=place,
+        directory=os.path.dirname(path),
+        operations=_read_operations(section, findings),
+        resources=section.text_map("resources"),
         remotes=_read_remotes(section, findings),
         diff_command=command,
         notes=tuple(findings.all),
     )
 
 
+def _read_operations(section: Section, findings: Findings) -> dict[str, OperationDefaults]:
+    operations = section.mapping("operations")
+    found: dict[str, OperationDefaults] = {}
+    for name, node in () if operations is None else operations.items.items():
+        if not isinstance(node, Mapping):
+            findings.error(node.place, f"operation `{name}` takes a mapping, not {describe(node)}")
+            continue
+        one = Section(node, DEFAULTS_KEYS, f"operation `{name}`", findings)
+        found[name] = OperationDefaults(
+            place=node.place,
+            flags=one.values("flags"),
+            label=one.text("label"),
+            tags=one.texts("tags"),
+            env=one.text_map("env"),
+            python=one.text("python"),
+            gpus=one.text("gpus"),
+        )
+    return found
+
+
 def _read_remotes(section: Section, findings: Findings) -> dict[str, dict[str, Any]]:
     configs = section.mapping("config")
-    known = {} if configs is None else configs.items
     remotes = section.mapping("remotes")
+    # A remote may extend another one as well, which counts more than a config of this name.
+    known = {
+        **({} if configs is None else configs.items),
+        **({} if remotes is None else remotes.items),
+    }
     found: dict[str, dict[str, Any]] = {}
     for name, node in () if remotes is None else remotes.items.items():
         if isinstance(node, Mapping):
-            found[name] = _extended(node, known, (), findings)
+            found[name] = _extended(node, known, (name,), findings)
         else:
             findings.error(node.place, f"remote `{name}` takes a mapping, not {describe(node)}")
     return found
@@ -114,11 +155,11 @@ def _extended(
         parent = configs.get(item.text)
         if item.text in above:
             chain = " → ".join((*above[above.index(item.text) :], item.text))
-            findings.error(item.place, f"configs extend each other: {chain}")
+            findings.error(item.place, f"remotes extend each other: {chain}")
         elif not isinstance(parent, Mapping):
             findings.error(
                 item.place,
-                f"there is no config `{item.text}` to extend",
+                f"there is no remote or config `{item.text}` to extend",
                 did_you_mean(item.text, configs),
             )
         else:

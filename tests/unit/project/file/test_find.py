@@ -60,17 +60,93 @@ def test_of_two_files_reenact_s_own_counts(project: Path, env: dict[str, str]) -
 
 
 def test_the_first_error_is_told_and_how_many_more(project: Path, env: dict[str, str]) -> None:
-    (project / "reenact.yml").write_text("a: [1]\nb: [2]\nc: {mian: x}\n")
+    (project / "reenact.yml").write_text(
+        "- operation: a\n- modle: b\n- operations: {c: {mian: x}}\n"
+    )
 
     with pytest.raises(BadProjectFile) as caught:
         load_project(str(project), env)
 
-    assert (
-        caught.value.message == "reenact.yml:1: operation `a` takes a text or a mapping, not a list"
+    assert caught.value.message == (
+        "reenact.yml:1: an item has one of `model`, `config`, `package`, `include`, `claims`"
     )
     assert caught.value.hint == "`reenact check` shows 1 more"
     assert caught.value.exit_status == 2
     assert entries(env) == []
+
+
+BROKEN = """\
+- model: a
+  resources:
+    data: [{file: [x]}]
+    other: [{file: x}]
+  operations:
+    good: {requires: other}
+    listed: [1]
+    flagged: {flags: {x: {type: nothing}}, main: m}
+    hungry: {main: m, requires: data}
+    lost: {requires: nowhere}
+- model: b
+  operations:
+    good: m
+    listed: m
+"""
+
+
+@pytest.mark.parametrize("from_cache", [False, True])
+def test_an_error_in_an_operation_is_its_own(
+    project: Path, env: dict[str, str], from_cache: bool
+) -> None:
+    (project / "reenact.yml").write_text(BROKEN)
+    if from_cache:
+        load_project(str(project), env)
+
+    loaded = load_project(str(project), env)
+
+    assert loaded is not None
+    assert {name: [str(f) for f in errors] for name, errors in loaded.broken.items()} == {
+        "a:listed": ["reenact.yml:7: operation `listed` takes a text or a mapping, not a list"],
+        "a:flagged": [
+            (
+                "reenact.yml:8: `type` of flag `x` of operation `flagged` takes one of `string`, `int`, "
+                "`float`, `number`, `boolean`, `path`, `existing-path`, `auto`, `list`, not `nothing`"
+            )
+        ],
+        "a:hungry": [
+            "reenact.yml:3: `file` of a source of resource `data` takes a text, not a list"
+        ],
+        "a:lost": [
+            (
+                "reenact.yml:10: operation `lost` requires `nowhere`, which is neither a resource nor an "
+                "operation"
+            )
+        ],
+    }
+    assert [op.full_name for op in loaded.content.operations] == [
+        "a:good", "a:listed", "a:flagged", "a:hungry", "a:lost", "b:good", "b:listed"
+    ]  # fmt: skip
+    good = loaded.content.find_operation("b:good")
+    assert good is not None
+    assert loaded.problem_beside(good) == loaded.broken["a:hungry"][0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- config: c\n  operations: {x: [1]}\n- model: m\n  operations: {good: a}\n",
+        "- model: m\n  extends: nothing\n  operations: {good: a}\n",
+        "- model: m\n  params: [1]\n  operations: {good: a}\n",
+        "- include: nothing.yml\n- operations: {good: a}\n",
+        "- operations: {good: a}\n- operations: {other: a}\n",
+    ],
+)
+def test_an_error_that_may_reach_any_operation_stops_them_all(
+    project: Path, env: dict[str, str], text: str
+) -> None:
+    (project / "reenact.yml").write_text(text)
+
+    with pytest.raises(BadProjectFile):
+        load_project(str(project), env)
 
 
 def test_what_was_read_is_kept_and_read_again_the_same(project: Path, env: dict[str, str]) -> None:

@@ -48,7 +48,9 @@ def test_packages_of_guild_are_found_by_their_guild_yml(site: Path) -> None:
         file="gpkg/hello/guild.yml", other="gpkg/hello/say.py",
     )  # fmt: skip
 
-    assert installed_packages([str(site)]) == [Package("hello", f"{site}/gpkg/hello/guild.yml")]
+    assert installed_packages([str(site)]) == [
+        Package("gpkg.hello", f"{site}/gpkg/hello/guild.yml")
+    ]
 
 
 def test_other_distributions_and_files_that_are_not_there_are_passed_over(site: Path) -> None:

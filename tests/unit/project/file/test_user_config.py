@@ -58,10 +58,13 @@ def test_a_file_of_the_project_replaces_the_user_s(project: Path, env: dict[str,
     [
         ("- a\n", "reenact-config.yml:1: a configuration is a mapping, not a list"),
         ("remotes: {a: b}\n", "reenact-config.yml:1: remote `a` takes a mapping, not `b`"),
-        ("remotes:\n  a: {extends: x}\n", "reenact-config.yml:2: there is no config `x` to extend"),
+        (
+            "remotes:\n  a: {extends: x}\n",
+            "reenact-config.yml:2: there is no remote or config `x` to extend",
+        ),
         (
             "config: {a: {extends: a}}\nremotes: {r: {extends: a}}\n",
-            "reenact-config.yml:1: configs extend each other: a → a",
+            "reenact-config.yml:1: remotes extend each other: a → a",
         ),
         ("a: 'b\n", "reenact-config.yml:2: the quote of line 1 is never closed"),
     ],

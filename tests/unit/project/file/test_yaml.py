@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reenact.project.file.yaml import Mapping, YamlError, plain_data, read_yaml
+from reenact.project.file.yaml import (
+    Mapping,
+    Node,
+    Scalar,
+    Sequence,
+    YamlError,
+    plain_data,
+    read_yaml,
+)
 
 
 def data(text: str):
@@ -132,3 +141,64 @@ def test_json_is_yaml(value: object) -> None:
     text = json.dumps(value)  # control characters are escaped in it
 
     assert data(text) == value
+
+
+# --- two parsers, one meaning ---
+
+
+def told(node: Node | None) -> object:
+    """Return everything that a node says, lines too."""
+    if node is None:
+        return None
+    if isinstance(node, Scalar):
+        return (node.text, repr(node.value), node.is_plain, node.place.line)
+    if isinstance(node, Sequence):
+        return (node.place.line, [told(item) for item in node.items])
+    keys = [told(key) for key in node.keys.values()]
+    return (node.place.line, keys, [told(item) for item in node.items.values()])
+
+
+def outcome(text: str, *, quickly: bool) -> object:
+    try:
+        return told(read_yaml(text.encode(), "f.yml", quickly=quickly))
+    except YamlError as error:
+        return error.message
+
+
+PARTS = [
+    "a", "b c", ": ", ":", "- ", "-", "\n", "\n  ", "\n    ", "[", "]", "{", "}", ", ", ",", '"', "'",
+    "#", " # x", "|", ">", "|-", ">+", "|2", "&x ", "*x", "!t ", "!!str ", "! ", "?", "? ", "@", "---",
+    "--- ", "...", "1", "1e-4", "yes", "~", "<<", "\\", "=", "${a}", "\n- ", "\na: ", "\n\n", "é", " ",
+    "  ", "\r\n", "\r", "\t", '"a\\n"', '"\\/"', '"\\ud83d\\ude00"', "`", "''", "%", "\ufeff", "\x85",
+    "\u2028", "\xa0",
+]  # fmt: skip
+
+
+def test_libyaml_is_there() -> None:
+    # Without it files are read as well, and everything below compares a parser with itself.
+    assert importlib.util.find_spec("_ruamel_yaml") is not None
+
+
+@settings(max_examples=500)
+@given(st.lists(st.sampled_from(PARTS), min_size=1, max_size=16).map("".join))
+def test_reading_quickly_and_exactly_is_the_same(text: str) -> None:
+    assert outcome(text, quickly=True) == outcome(text, quickly=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a:\n\nb:\n- 1\n",
+        "? a\n: b\n",
+        "a: |#\n  b\n",
+        "a: |\n  \n    b\n  c\n",
+        "a: >-\n\n  b\n\n\n  c\n",
+        "---\na: 1\n...\n",
+        "%YAML 1.1\n---\na: yes\n",
+        "a: x\u2028  y\n",
+        'a: "\\/ \\ud83d\\ude00"\n',
+        "a: &x {b: [1, c: d]}\nb: *x\nc:\n  <<: *x\n  e: !!float 1\n",
+    ],
+)
+def test_what_yaml_1_1_says_otherwise_is_read_exactly(text: str) -> None:
+    assert outcome(text, quickly=True) == outcome(text, quickly=False)
