@@ -11,19 +11,33 @@ from reenact.actions.recover import orphans
 from reenact.actions.run_definition import scalars_of_run
 from reenact.actions.run_files import describe_coverage
 from reenact.actions.show import describe
+from reenact.errors import ReenactError
 from reenact.execute.census import HELPED_BY_HOOK, reason_in
 from reenact.execute.metric_patterns import line_reader
 from reenact.execute.metric_text import Explanation, Rule
 from reenact.execute.metric_text import Finding as NumberFinding
 from reenact.execute.params_told import of_record
 from reenact.execute.recorder import names_never_metrics
+from reenact.model.lock import decode_lock
 from reenact.model.metrics import SAMPLED
-from reenact.model.run import OperationKind, Run, Status
+from reenact.model.run import OperationKind, Randomness, Run, Status
 from reenact.model.words import counted
 from reenact.store.output_log import STDOUT, output_size, read_output
 from reenact.store.store import RECORD_DIRECTORY, StoredRun
 
 _MOST_UNREACHED = 5
+_NO_LOCK = "what it takes to install its packages again is not recorded"
+_WHY = {
+    "listing": "in whatever order the file system has",
+    "time": "another seed each time",
+    "uuid": "other names each time",
+    "threads": "in whatever order they come",
+    "processes": "in whatever order they come",
+    "network": "answers may be others next time",
+    "unseeded": "another seed each time",
+    "operation": "which has no deterministic form",
+}
+"""Kind of a source of chance -> what it does to a result."""
 
 
 class Finding(NamedTuple):
@@ -57,6 +71,7 @@ def examine(context: Context, stored: StoredRun) -> list[Finding]:
         *_captures(run),
         *(Finding(*finding) for finding in describe_coverage(run)),
         _metrics(run),
+        *_chance(run),
         _output(stored),
     ]
     if details.environment is None:
@@ -66,11 +81,31 @@ def examine(context: Context, stored: StoredRun) -> list[Finding]:
         findings.append(Finding("ok", "environment", counted(count, "package")))
         for name, reason in details.environment.reasons.items():
             findings.append(Finding("note", f"environment {name}", reason))
+        if details.environment.python is not None:
+            findings += _lock(context, run)
     if details.machine is not None:
         for name, reason in details.machine.reasons.items():
             findings.append(Finding("note", f"machine {name}", reason))
     findings += [Finding("problem", "blob", text) for text in details.problems]
     return findings + remarks
+
+
+def _lock(context: Context, run: Run) -> Iterator[Finding]:
+    """Say what may be missing when its packages are installed again."""
+    if run.lock is None:
+        # A short run in a process does not look.
+        if not run.operation.is_in_process:
+            yield Finding("note", "lock", _NO_LOCK)
+        return
+    try:
+        where = f"the lock of run {run.id[:8]}"
+        lock = decode_lock(context.store.blobs.get(run.lock), where=where)
+    except ReenactError as error:
+        yield Finding("problem", "lock", error.message)
+        return
+    for package in lock.packages:
+        if package.reason is not None:
+            yield Finding("note", "lock", f"{package.name} {package.version}: {package.reason}")
 
 
 def explain_output(
@@ -180,6 +215,29 @@ def _captures(run: Run) -> Iterator[Finding]:
         name = " ".join(filter(None, [capture.framework, capture.version]))
         detail = capture.detail or ("captured" if capture.is_captured else "not captured")
         yield Finding("ok" if capture.is_captured else "note", name, detail)
+
+
+def _chance(run: Run) -> Iterator[Finding]:
+    """Say what random generators began with, and what else may come out otherwise next time."""
+    found = run.randomness or Randomness()
+    if not run.processes:
+        return
+    if run.seed is None:
+        if not run.operation.is_in_process:
+            detail = "none: what the script leaves to chance comes out otherwise each time"
+            yield Finding("note", "seed", detail)
+    else:
+        ours = [name for name, said in found.seeded.items() if said == "reenact"]
+        which = f" for {', '.join(ours)}" if ours else ", which no generator needed"
+        yield Finding("ok", "seed", f"{run.seed}{which}")
+    for name, said in found.seeded.items():
+        if said != "reenact":
+            yield Finding("ok", f"seed of {name}", said)
+    for chance in found.chances:
+        often = f", {chance.count} times" if chance.count > 1 else ""
+        where = "" if chance.place is None else f"{chance.place}: "
+        why = _WHY.get(chance.kind, chance.kind)
+        yield Finding("note", "chance", f"{where}{chance.what}, {why}{often}")
 
 
 def _metrics(run: Run) -> Finding:

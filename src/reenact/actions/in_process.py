@@ -29,7 +29,9 @@ from reenact import __version__, _probe
 from reenact.actions.context import Context
 from reenact.actions.plan import redacted
 from reenact.actions.process_facts import ProcessFacts, this_process
+from reenact.actions.randomness import SEED, SUPERVISOR, begun, checked_seed, randomness_of
 from reenact.errors import UsageError
+from reenact.execute.chances import REMOVED as CHANCE_FILES
 from reenact.execute.journals import PROBE_DIRECTORY, JournalTail
 from reenact.execute.metric_file import MetricFileTail
 from reenact.execute.recorder import SOURCE_FILE
@@ -44,7 +46,7 @@ from reenact.execute.testimony import (
 )
 from reenact.execute.told import asked_to_capture, collect, with_roles, with_told
 from reenact.model.flags import FlagValue
-from reenact.model.identity import RunId, new_run_id
+from reenact.model.identity import Digest, RunId, new_run_id
 from reenact.model.metrics import Point, Summarizer, kind_of
 from reenact.model.paths import path_to_text, printable
 from reenact.model.record import encode_notes, encode_run, flag_from_json
@@ -93,9 +95,16 @@ def is_inside_run() -> bool:
     return _journal().record_directory() is not None
 
 
-def join(flags: Mapping[str, Any]) -> RunId:
-    """Say to the run that this process belongs to which flags are used; return its id."""
+def join(flags: Mapping[str, Any], seed: int | None = None) -> RunId:
+    """Say to the run that this process belongs to which flags are used; return its id.
+
+    Args:
+        flags: name -> value.
+        seed: random generators get it, as if the script had seeded them.
+    """
     journal = _journal()
+    if seed is not None:
+        seed_here(checked_seed(seed))
     if flags:
         journal.params("", dict(flags), "start")
     return RunId(os.path.basename(journal.run_directory()))
@@ -108,6 +117,7 @@ def begin(
     flags: Mapping[str, Any],
     given: Iterable[str],
     notes: Notes,
+    seed: int | None = None,
 ) -> InProcess:
     """Begin a run in this process.
 
@@ -117,9 +127,10 @@ def begin(
         flags: name -> value of any type.
         given: names of those that the user set.
         notes: on the run, from the start.
+        seed: random generators get it, and are not put back afterwards; None leaves them alone.
 
     Raises:
-        UsageError: there is one in this process already.
+        UsageError: there is one in this process already, or the seed is none.
         StoreUnusable: the store cannot be written; nothing is left of the run.
     """
     global _current
@@ -132,7 +143,7 @@ def begin(
             hint="a process has one run at a time: end the `with reenact.start():` around this one",
         )
     try:
-        _current = InProcess(code, context, flags=flags, given=tuple(given), notes=notes)
+        _current = InProcess(code, context, flags=flags, given=tuple(given), notes=notes, seed=seed)
     except BaseException:
         _only_one.release()
         raise
@@ -172,7 +183,9 @@ class InProcess:
         flags: Mapping[str, Any],
         given: tuple[str, ...],
         notes: Notes,
+        seed: int | None = None,
     ) -> None:
+        self._seed = None if seed is None else checked_seed(seed)
         self.pid = os.getpid()
         self._store: Store = context.store
         self._secrets = tuple(str(v) for n, v in flags.items() if is_secret_name(n))
@@ -190,6 +203,8 @@ class InProcess:
         self._environ = self._enter_environment()
         _journal().attach(self._record, self.directory)
         _watch_frameworks()
+        if self._seed is not None:
+            seed_here(self._seed)
 
     def end(self, error: BaseException | None = None) -> None:
         """End the run; a fork of the process that began it only goes its own way.
@@ -201,6 +216,8 @@ class InProcess:
         if os.getpid() != self.pid:
             return
         ended = datetime.now(UTC)
+        if self._seed is not None:
+            seed_here(None)
         _journal().attach(None, None)
         self._leave_environment()
         try:
@@ -262,6 +279,8 @@ class InProcess:
             supervisor_pid=self.pid,
             processes=(this_process(),),
             warnings=tuple(self._warnings),
+            seed=self._seed,
+            randomness=None if self._seed is None else begun(context.env),
         )
 
     def _publish(self, notes: Notes) -> Lock:
@@ -289,6 +308,8 @@ class InProcess:
     def _enter_environment(self) -> dict[str, tuple[str | None, str]]:
         """Let child processes find the run; return what stood there, and what stands there now."""
         ours = variables_of(self._store, self.run.id, os.environ)
+        ours[SEED] = "off" if self._seed is None else str(self._seed)
+        ours[SUPERVISOR] = "0"  # Its child processes are not the first ones of the run.
         former = {name: (os.environ.get(name), value) for name, value in ours.items()}
         os.environ.update(ours)
         return former
@@ -324,7 +345,7 @@ class InProcess:
             run = msgspec.structs.replace(run, warnings=tuple(self._warnings))
             self._store.write_run(run, sync=is_long)
         self.run = run
-        for name in (METRICS_FILE, PROCESSES_FILE, STOP_MARKER):
+        for name in (METRICS_FILE, PROCESSES_FILE, STOP_MARKER, *CHANCE_FILES):
             if name in there:
                 remove_if_there(f"{self._record}/{name}")
         if PROBE_DIRECTORY in there:
@@ -342,6 +363,9 @@ class InProcess:
         if journals.lost:
             self._warn("metrics-lost", f"{journals.lost} points that were logged found no room")
         children = processes(read_hellos(self._record)) if PROCESSES_FILE in there else ()
+        if not there.isdisjoint(CHANCE_FILES):
+            randomness = randomness_of(run, self.directory, None)
+            run = msgspec.structs.replace(run, randomness=randomness)
         return msgspec.structs.replace(
             with_told(run, told),
             metrics=found.summaries(),
@@ -413,9 +437,23 @@ class InProcess:
             content = runtime_of(self._store, run, leaving.describe(), self.directory)
             if content is not None:
                 run = msgspec.structs.replace(run, runtime=self._store.blobs.put(content))
+            run = msgspec.structs.replace(run, lock=self._lock_of(run))
         except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
             self._warn("environment", f"what was loaded was not recorded: {error}")
         return run
+
+    def _lock_of(self, run: Run) -> Digest | None:
+        """Return what it takes to install the packages of this process again."""
+        from reenact.actions.run_lock import RunLock
+        from reenact.model.environment import decode_environment
+        from reenact.snapshot.interpreter import this_interpreter
+
+        if run.environment is None:
+            return None
+        data = self._store.blobs.get(run.environment)
+        lock = RunLock(self._store, os.environ, run.project.root)
+        lock.look_up(this_interpreter(), decode_environment(data, where="the environment"))
+        return lock.finish(run)
 
     def _warn(self, code: str, message: str) -> None:
         self._warnings.append(Remark(code=code, message=printable(message)))
@@ -438,6 +476,16 @@ def _watch_frameworks() -> None:
     for finder in sys.meta_path[:1]:
         # It looks at what is there when it is asked for the first time, for whatever module.
         finder.find_spec("nothing_that_exists", None)
+
+
+def seed_here(seed: int | None) -> None:
+    """Give random generators a seed, those that were imported and those to come; None: no more."""
+    import _reenact
+
+    for finder in sys.meta_path:
+        if isinstance(finder, _reenact._Waiting):  # noqa: SLF001  # the probe's, which is in here
+            finder.seeded = _reenact._SEEDED  # noqa: SLF001
+    _probe("seeds").begin_here(seed)
 
 
 def _all_captures(told: Iterable[Capture]) -> tuple[Capture, ...]:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reenact.actions.run_lock import RunLock
 from reenact.errors import ReenactError
 from reenact.execute.testimony import python_facts, read_hellos
 from reenact.model.environment import PythonFacts, decode_environment
+from reenact.model.identity import Digest
 from reenact.model.record import to_json
 from reenact.model.run import Run, Usage
 from reenact.store.store import RECORD_DIRECTORY, Store
@@ -37,6 +39,7 @@ class RunFacts:
         directory: of the run.
         env: the environment that the user gave the run.
         warn: is told code and message of what the record's reader must know.
+        project: root of the project.
     """
 
     def __init__(
@@ -45,8 +48,10 @@ class RunFacts:
         directory: str,
         env: Mapping[str, str],
         warn: Callable[[str, str], None],
+        project: str | None = None,
     ) -> None:
         self._store = store
+        self._lock = RunLock(store, env, project)
         self._directory = directory
         self._record_directory = f"{directory}/{RECORD_DIRECTORY}"
         self._env = env
@@ -86,6 +91,8 @@ class RunFacts:
             self._look_at = now_s + self._look_pause_s
             self._look_pause_s = min(2 * self._look_pause_s, _SELDOM_LOOKED_S)
             self._look_for_libraries()
+        if (made := self._lock.made()) is not None:
+            run = self._write_lock(run, made)
         return run
 
     def finish(self, run: Run, usage: Usage, hellos: Sequence[dict[str, Any]]) -> Run:
@@ -104,6 +111,33 @@ class RunFacts:
                 self._warn("conditions", f"the state of the machine was not recorded: {error}")
         if not self._is_described or self._lacks_tools:
             run = self._describe(run, python_facts(hellos), is_over=True)
+        return run
+
+    def with_lock(self, run: Run) -> Run:
+        """Return the record with what it takes to install its packages again.
+
+        Args:
+            run: of a run that has ended, with the files that it has read.
+        """
+        try:
+            with self._store.writing():
+                digest = self._lock.finish(run)
+                if digest is not None and digest != run.lock:
+                    run = msgspec.structs.replace(run, lock=digest)
+                    self._store.write_run(run, sync=False)
+        except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
+            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            self._warn("lock", f"how to install its packages again was not recorded: {reason}")
+        self._lock.release()
+        return run
+
+    def _write_lock(self, run: Run, digest: Digest) -> Run:
+        run = msgspec.structs.replace(run, lock=digest)
+        try:
+            self._store.write_run(run, sync=False)
+        except OSError as error:
+            self._warn("record", f"the record could not be written: {error.strerror}")
+        self._lock.release()
         return run
 
     def runtime(self, run: Run, told: Mapping[str, Any] | None) -> bytes | None:
@@ -139,8 +173,11 @@ class RunFacts:
                     run,
                     environment=self._store.blobs.put(to_json(environment)),
                     machine=self._store.blobs.put(to_json(machine)),
+                    lock=run.lock or self._lock.look_up(facts, environment),
                 )
                 self._store.write_run(run, sync=False)
+            if not is_over:
+                self._lock.start_making()
         except Exception as error:  # noqa: BLE001  # a run must not fail because of its description
             reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             self._warn("environment", f"the environment was not recorded: {reason}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from reenact.errors import ReenactError
 from reenact.execute.opened import OPENED_FILE, create_log, read_log
 from reenact.execute.preload import find_preload
+from reenact.model.environment import OriginKind, decode_environment
 from reenact.model.identity import Digest
 from reenact.model.paths import path_to_text, printable, text_to_path
 from reenact.model.run import File, OperationKind, Process, Remark, Run
@@ -86,6 +89,7 @@ def look_at_run(
     sources: Mapping[str, tuple[Digest, int]],
     env: Mapping[str, str],
     hellos: Iterable[Mapping[str, Any]],
+    provided: Mapping[str, str] = MappingProxyType({}),
 ) -> Found:
     """Say what a run read and wrote, before its directory is tidied up.
 
@@ -96,16 +100,35 @@ def look_at_run(
         sources: the project's source files of which it had copies.
         env: its environment.
         hellos: what the probe said in its Python processes.
+        provided: path -> where what lay there came from, instead of from the project.
     """
     # Imported here, where a process has ended or while it runs, and not before it starts.
     from reenact.execute.inputs import found_nothing
 
     try:
-        found = _look(store, run, directory, sources, env, list(hellos))
+        found = _look(store, run, directory, sources, env, list(hellos), provided)
     except Exception as error:  # noqa: BLE001  # the record of a run must not fail because of its files
         problem = f"what was read could not be recorded: {type(error).__name__}: {error}"
         return found_nothing(Remark(code="inputs", message=printable(problem)))
     return found._replace(coverage=UNWATCHED) if run.coverage == UNWATCHED else found
+
+
+def _editable_places(store: Store, run: Run) -> list[str]:
+    """Return the directories of installed projects, which finders import from without a path."""
+    if run.environment is None:
+        return []
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        data = store.blobs.get(run.environment)
+        packages = decode_environment(data, where="the environment").packages or ()
+    except ReenactError:
+        return []
+    return [
+        unquote(urlsplit(package.origin.url).path)
+        for package in packages
+        if package.origin is not None and package.origin.kind is OriginKind.EDITABLE
+    ]
 
 
 def _look(
@@ -115,6 +138,7 @@ def _look(
     sources: Mapping[str, tuple[Digest, int]],
     env: Mapping[str, str],
     hellos: list[Mapping[str, Any]],
+    provided: Mapping[str, str],
 ) -> Found:
     from reenact.execute.inputs import look_at_files
     from reenact.execute.uses import Place
@@ -129,8 +153,8 @@ def _look(
         store=store.root,
         sources=sources,
         began_ns=int(began.timestamp() * 1e6) * 1000,
-        elsewhere=whereabouts(env, hellos, project),
-        required=_places(run),
+        elsewhere=whereabouts(env, [*hellos, {"path": _editable_places(store, run)}], project),
+        required={**provided, **_places(run)},
     )
     with Digests(f"{store.cache_directory}/{_DIGESTS}") as digests:
         log = read_log(f"{directory}/{RECORD_DIRECTORY}")
@@ -162,7 +186,12 @@ def with_files(run: Run, found: Found, met: tuple[Process, ...] = ()) -> Run:
 def required_inputs(run: Run) -> list[File]:
     """Return the inputs that a run was given because its operation requires them."""
     given = {path for one in run.dependencies for path in one.paths}
-    return [file for file in run.inputs if file.path in given] if given else []
+    return [file for file in run.inputs if file.path in given or _is_source(run, file)]
+
+
+def _is_source(run: Run, file: File) -> bool:
+    """Tell whether an input is source that a project file names, which may lie elsewhere."""
+    return run.operation.definition is not None and file.role == "source"
 
 
 def _places(run: Run) -> dict[str, str]:
@@ -257,6 +286,6 @@ def without_lists(run: Run, why: str) -> Run:
             reason = f"its list was not kept: {why}"
             inputs.append(msgspec.structs.replace(file, digest=None, reason=reason))
         else:
-            # Of a module the digest says something without its content, too.
-            inputs.append(msgspec.structs.replace(file, role=None))
+            # The digest says something without the content, too.
+            inputs.append(msgspec.structs.replace(file, role=None, is_kept=False))
     return msgspec.structs.replace(run, inputs=tuple(inputs))

@@ -12,10 +12,12 @@ from reenact.actions.recover import settle
 from reenact.errors import NotFound, ReenactError
 from reenact.execute.testimony import POINTS_WAITING
 from reenact.model.identity import Digest, RunId
+from reenact.model.lock import decode_lock
 from reenact.model.paths import text_to_path
 from reenact.model.run import Run, Status
+from reenact.rebuild.environment import forget_environments
 from reenact.snapshot.tree import read_tree
-from reenact.store.blobs import digest_file
+from reenact.store.blobs import Blobs, digest_file
 from reenact.store.files import delete_tree, is_abandoned, remove_if_there, store_errors
 from reenact.store.lock import Lock, is_locked
 from reenact.store.metric_log import MetricLog
@@ -24,6 +26,7 @@ from reenact.store.output_log import find_damage
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
 _POOL_AGE_S = 7 * 86400.0
+_ENVIRONMENT_AGE_S = 30 * 86400.0
 _MOMENT_S = 10.0
 _NAMED = 3
 """More runs than this are counted in a message, not named."""
@@ -150,6 +153,7 @@ def collect_garbage(context: Context, *, dry_run: bool = False) -> Freed:
                     store.blobs.remove(digest)
             if not dry_run:
                 _thin_out_pool(store)
+                forget_environments(store.cache_directory, older_than_s=_ENVIRONMENT_AGE_S)
                 for path in list(_leftovers(store)):
                     delete_tree(path)
         finally:
@@ -159,6 +163,7 @@ def collect_garbage(context: Context, *, dry_run: bool = False) -> Freed:
 
 def _needed(store: Store) -> set[Digest]:
     needed: set[Digest] = set()
+    locks: set[Digest] = set()
     for deleted in (False, True):
         for run_id in store.run_ids(deleted=deleted):
             stored = store.read_run(run_id, deleted=deleted)
@@ -170,16 +175,28 @@ def _needed(store: Store) -> set[Digest]:
             run = stored.run
             needed.update(d for d in _blobs_of(run) if d is not None)
             needed.update(run.kept_inputs)
-            for source in run.sources:
-                if source.tree in needed:
+            trees = [source.tree for source in run.sources]
+            if run.lock is not None and run.lock not in locks:
+                locks.add(run.lock)
+                trees += trees_of_lock(store.blobs, run.lock)
+            for digest in trees:
+                if digest in needed:
                     continue
-                needed.add(source.tree)
+                needed.add(digest)
                 try:
-                    tree = read_tree(store.blobs, source.tree)
+                    tree = read_tree(store.blobs, digest)
                 except ReenactError:
                     continue
                 needed.update(digest for _, _, _, digest in tree.files)
     return needed
+
+
+def trees_of_lock(blobs: Blobs, lock: Digest) -> tuple[Digest, ...]:
+    """Return the trees that a lock refers to; nothing where it cannot be read."""
+    try:
+        return decode_lock(blobs.get(lock), where="a lock").trees()
+    except ReenactError:
+        return ()
 
 
 class _Bad(NamedTuple):
@@ -197,6 +214,7 @@ class _Check:
         self.bad: dict[Digest, _Bad] = {}
         self._problems: list[Problem] = []
         self._trees: dict[Digest, list[RunId]] = {}
+        self._locks: dict[Digest, tuple[Digest, ...]] = {}
         self._good: set[Digest] = set()
 
     def run(self, stored: StoredRun) -> None:
@@ -212,6 +230,11 @@ class _Check:
                 self._blob(digest, None, [stored.id])
         for source in run.sources:
             self._trees.setdefault(source.tree, []).append(stored.id)
+        if run.lock is not None:
+            if run.lock not in self._locks:
+                self._locks[run.lock] = trees_of_lock(self.store.blobs, run.lock)
+            for tree in self._locks[run.lock]:
+                self._trees.setdefault(tree, []).append(stored.id)
         if any(remark.code == POINTS_WAITING for remark in run.warnings):
             self._problems.append(Problem("points-waiting", stored.id, "points wait for room"))
         if run.ended is not None:
@@ -274,9 +297,9 @@ class _Check:
 
 
 def _blobs_of(run: Run) -> tuple[Digest | None, ...]:
-    steps = () if run.pipeline is None else run.pipeline.every_step
-    definitions = (step.operation.definition for step in steps)
-    return (run.environment, run.machine, run.runtime, run.operation.definition, *definitions)
+    definitions = (step.operation.definition for step in run.every_step)
+    described = (run.environment, run.machine, run.runtime, run.lock)
+    return (*described, run.operation.definition, *definitions)
 
 
 def _names_of(runs: Iterable[RunId]) -> str:
@@ -363,6 +386,7 @@ def _forget_trees(store: Store) -> None:
     for name in _names(store.cache_directory):
         if name.startswith("tree-"):
             remove_if_there(f"{store.cache_directory}/{name}")
+    delete_tree(f"{store.cache_directory}/locks")
 
 
 def _thin_out_pool(store: Store) -> None:

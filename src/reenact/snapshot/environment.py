@@ -96,7 +96,7 @@ def capture_environment(
         )
     packages: dict[str, Package] = {}
     leftovers: list[str] = []
-    for directory in _package_directories(python):
+    for directory in package_directories(python):
         scan = _scan(directory, cache)
         leftovers += scan.leftovers
         for package in scan.packages:
@@ -164,7 +164,7 @@ def _installation(
     return (PrefixKind.CONDA if is_conda else PrefixKind.SYSTEM), conda
 
 
-def _package_directories(python: PythonFacts) -> Iterable[str]:
+def package_directories(python: PythonFacts) -> Iterable[str]:
     """Yield where distributions can lie: the path, without the standard library and doubles."""
     library = "python" + ".".join(python.version.split(".")[:2])
     seen: set[str] = set()
@@ -262,8 +262,13 @@ def _read_distribution(path: str, name: str) -> tuple[Package | None, bool]:
     return _from_metadata(path, origin), False
 
 
+def normal_name(name: str) -> str:
+    """Return a distribution's name as packaging tools compare it: lower case, joined by `-`."""
+    return _SEPARATORS.sub("-", printable(name)).lower()
+
+
 def _package(name: str, version: str, origin: Origin | None = None) -> Package | None:
-    normal = _SEPARATORS.sub("-", printable(name)).lower()
+    normal = normal_name(name)
     # pip renames what it is about to remove: `~umpy`.
     if not normal[:1].isalnum():
         return None
