@@ -20,6 +20,7 @@ from make_store import PROJECT, make_store
 
 from reenact.store.columns import parse_sort
 from reenact.store.index import Index
+from reenact.store.lineage import links_from, makers_of, readers_of
 from reenact.store.query import parse_filter
 from reenact.store.store import Store
 
@@ -48,6 +49,16 @@ def ask(store: Store, text: str | None, sort: str) -> int:
         return len(index.query(filter_, project=PROJECT.id, sort=order, limit=20))
 
 
+def trace(store: Store) -> None:
+    """Ask who depends on a run, who made its first output and who has read it."""
+    with Index(store) as index:
+        run = store.read_run(index.query(limit=1)[0].id).record
+        links_from(index, [one.run for one in run.dependencies if one.run is not None])
+        digests = [file.digest for file in run.outputs if file.digest is not None]
+        makers_of(index, digests)
+        readers_of(index, digests)
+
+
 def measure(count: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
         start = time.perf_counter()
@@ -64,6 +75,7 @@ def measure(count: int) -> None:
         )
         for name, (text, sort) in QUESTIONS.items():
             print(f"  {best(lambda t=text, s=sort: ask(store, t, s)):9.1f} ms  {name}")  # type: ignore[misc]
+        print(f"  {best(lambda: trace(store)):9.1f} ms  the lineage of the newest, from the index")
         script = (
             "import sys; from reenact.store.index import Index; from reenact.store.store import Store;"
             "Index(Store(sys.argv[1])).query(limit=20)"

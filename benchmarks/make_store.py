@@ -14,7 +14,9 @@ from reenact.model.identity import Digest, RunId
 from reenact.model.metrics import Point, Summary, summarize
 from reenact.model.record import encode_notes, encode_run
 from reenact.model.run import (
+    Dependency,
     Exit,
+    File,
     Notes,
     Operation,
     OperationKind,
@@ -34,8 +36,14 @@ PROJECT = Project(
 OTHER = Project(id="path:/home/u/other", name="other", root="/home/u/other")
 
 
-def fake_run(number: int, chance: random.Random) -> Run:
-    """Return a finished run with five flags and five metrics."""
+def fake_run(number: int, chance: random.Random, earlier: Run | None = None) -> Run:
+    """Return a finished run with five flags and five metrics, which read two files and left three.
+
+    Args:
+        number: of the run.
+        chance: what makes it differ from others.
+        earlier: the run whose first file it was given.
+    """
     created = FIRST + timedelta(minutes=number, microseconds=chance.randrange(1_000_000))
     started = created + timedelta(milliseconds=120)
     operation = chance.choice(OPERATIONS)
@@ -72,6 +80,41 @@ def fake_run(number: int, chance: random.Random) -> Run:
         exit=Exit(code=0 if chance.random() < 0.95 else 1),
         metrics=fake_metrics(chance),
         usage=Usage(cpu_user_s=12.5, cpu_system_s=0.4, max_memory_bytes=812_000_000, samples=20),
+        inputs=fake_inputs(earlier),
+        outputs=tuple(
+            File(path=path, size_bytes=48_000, digest=Digest(f"{chance.getrandbits(256):064x}"))
+            for path in ("model.pt", "figures/loss.png", "predictions.csv")
+        ),
+        dependencies=()
+        if earlier is None
+        else (
+            Dependency(
+                resource="model",
+                kind="operation",
+                uri="train",
+                run=earlier.id,
+                why="the latest completed run",
+                paths=("model.pt",),
+            ),
+        ),
+    )
+
+
+def fake_inputs(earlier: Run | None) -> tuple[File, ...]:
+    """Return the data that all runs have read, and a file of an earlier run."""
+    data = File(path="data/train.csv", size_bytes=9_000_000, digest=Digest("c" * 64), mtime_ns=1)
+    if earlier is None:
+        return (data,)
+    model = earlier.outputs[0]
+    return (
+        data,
+        File(
+            path="model.pt",
+            size_bytes=model.size_bytes,
+            digest=model.digest,
+            mtime_ns=1,
+            origin=f"run {earlier.id[:8]}",
+        ),
     )
 
 
@@ -92,8 +135,11 @@ def make_store(root: str, count: int, *, seed: int = 1) -> Store:
     chance = random.Random(seed)
     store = Store(root)
     store.create()
+    earlier = None
     for number in range(count):
-        run = fake_run(number, chance)
+        run = fake_run(number, chance, earlier)
+        if not run.dependencies or chance.random() < 0.3:
+            earlier = None if run.dependencies else run
         directory = f"{store.runs_directory}/{run.id}/{RECORD_DIRECTORY}"
         os.makedirs(directory)
         with open(f"{directory}/run.json", "wb") as file:

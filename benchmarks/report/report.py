@@ -72,6 +72,12 @@ Ridge(alpha=0.5).fit(X, y)
 """
 
 
+def make_data(python: str, project: Path) -> None:
+    """Write the data of the experiments into a project's `data`."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    subprocess.run([python, "-c", _MAKE_DATA], cwd=project, env=env, check=True)
+
+
 class Measured(NamedTuple):
     """One execution: seconds, bytes of the largest sum of resident memory of its processes."""
 
@@ -97,7 +103,7 @@ class Bench:
             "REPORT_PYTHON": python,
         }
         (self.scratch / "home").mkdir()
-        subprocess.run([python, "-c", _MAKE_DATA], cwd=self.project, env=self.env, check=True)
+        make_data(python, self.project)
 
     def clean(self) -> None:
         """Begin with empty stores."""

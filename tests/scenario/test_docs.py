@@ -239,14 +239,20 @@ def _context(command: click.Command) -> click.Context:
 
 def _options(command: click.Command) -> list[str]:
     """Return the longest spelling of each option that help shows."""
-    options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
+    options = [p for p in _parameters(command) if isinstance(p, click.Option) and not p.hidden]
     return [max(option.opts, key=len) for option in options]
+
+
+def _parameters(command: click.Command) -> list[click.Parameter]:
+    """Return the parameters of a command and of those below it."""
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    return [*command.params, *(parameter for one in below for parameter in one.params)]
 
 
 def _all_options(command: click.Command) -> set[str]:
     return {
         name
-        for parameter in command.params
+        for parameter in _parameters(command)
         if isinstance(parameter, click.Option)
         for name in (*parameter.opts, *parameter.secondary_opts)
     }

@@ -236,9 +236,7 @@ def test_staged_trials_are_run_by_their_batch_too(desk: Desk) -> None:
     shown = batch_of(desk)
     assert [trial["status"] for trial in shown["trials"]] == ["completed"] * 4
     assert shown["run"]["batch"]["completed"] == 4
-    assert [desk.record(t["id"])["variables"]["REENACT_SEED"] for t in shown["trials"]] == [
-        "1", "2", "1", "2",
-    ]  # fmt: skip
+    assert [desk.record(trial["id"])["seed"] for trial in shown["trials"]] == [1, 2, 1, 2]
     assert desk.json("queue", "--list")["runs"] == []
 
 

@@ -564,13 +564,16 @@ last:
   requires: {operation: first, select: out.txt, rename: out data}
 """,
     )
-    desk.ok("run", "first")
+    before = desk.reenact("run", "own")
+    first = desk.run("first")
 
     isolated = desk.reenact("run", "own")
     found = pipeline(desk, "any")
 
-    assert isolated.status != 0
-    assert "needs a completed run of `first`" in isolated.err
+    assert (before.status, isolated.status) == (2, 2)
+    assert "`reenact run first` first and `isolate-runs: no` at the step" in before.err
+    assert "needs a completed run of `first`, and this pipeline has none" in isolated.err
+    assert f"run {first[:8]} would do with `isolate-runs: no` at the step" in isolated.err
     assert output(desk, found, "last") == "last(first())"
 
 
@@ -841,8 +844,8 @@ def test_other_commands_know_pipelines(desk: Desk) -> None:
     assert desk.ok("path", f"{run_id}/join").strip().endswith(run_of(found, "join"))
     assert "nothing" not in desk.ok("show", run_id)
     assert desk.reenact("run", "--like", run_id).status == 125
-    assert desk.reenact("run", "all", "--seeds", "1..3").status == 2
-    assert desk.reenact("run", "all", "--stage").status == 2
+    assert desk.reenact("run", "all", "--edit").status == 2
+    assert desk.reenact("run", "all", "--variants", "main").status == 2
     assert desk.ok("fsck") is not None
     desk.ok("gc", "--yes") if "--yes" in desk.ok("gc", "--help") else desk.ok("gc")
     assert pipeline(desk, "all", "--needed")["run"]["pipeline"]["taken"] == 4

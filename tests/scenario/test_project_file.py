@@ -81,7 +81,7 @@ def test_operations_are_listed_from_anywhere_in_the_project(desk: Desk) -> None:
     assert operation == {
         "name": "train", "operation": "train", "model": "", "package": None, "description": None,
         "default": False, "kind": "main", "flags": [], "directory": str(desk.project),
-        "file": "guild.yml", "line": 1,
+        "file": "guild.yml", "line": 1, "problem": None,
     }  # fmt: skip
 
 
@@ -330,12 +330,12 @@ def test_operations_of_packages_are_listed_and_can_be_asked_about(
     desk.env["VIRTUAL_ENV"] = str(tmp_path / "venv")
     desk.write("reenact.yml", "own: x\n")
 
-    assert desk.ok("ops") == "own\t\nflowers/cnn:train\tTrain it\n"
-    assert desk.ok("models") == "-\town\t\nflowers/cnn\ttrain\t\n"
+    assert desk.ok("ops", "-i") == "own\t\nflowers/cnn:train\tTrain it\n"
+    assert desk.ok("models", "-i") == "-\town\t\nflowers/cnn\ttrain\t\n"
     assert [flag["name"] for flag in desk.json("help", "flowers/cnn:train")["flags"]] == ["lr"]
 
     (site / "flowers" / "reenact.yml").write_text("train: [\n")
-    broken = desk.reenact("ops")
+    broken = desk.reenact("ops", "-i")
     assert (broken.status, broken.out) == (0, "own\t\n")
     assert broken.err.startswith("note: package `flowers` cannot be used: reenact.yml:")
 

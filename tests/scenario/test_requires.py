@@ -926,3 +926,18 @@ def test_a_run_whose_files_came_from_one_that_is_gone_says_so(desk: Desk) -> Non
 
     assert "not in this store any more" in desk.ok("graph", train)
     assert "this project has none" in refused(desk, "train").err
+
+
+def test_a_file_of_another_run_that_was_opened_unasked_counts_as_well(desk: Desk) -> None:
+    desk.write("make.py", "open('out.txt', 'w').write('made')\n")
+    desk.write("use.py", "path = ''\nprint(open(path).read())\n")
+    made = desk.run("make.py")
+    used = desk.run("use.py", f"path={desk.store}/runs/{made}/out.txt")
+
+    edges = desk.json("graph", made)["edges"]
+    said = desk.reenact("rm", made, "--dry-run").err
+
+    expected = {"from": made, "to": used, "kind": "reads", "name": "out.txt", "why": None}
+    assert edges == [expected]
+    assert f"out.txt from {made[:8]}" in desk.ok("graph", used)
+    assert f"files of run {made[:8]} were used by {used[:8]}" in said

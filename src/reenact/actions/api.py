@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from reenact.actions.api_runs import Metric, Run, Runs, StartedRun, tags_of, text_for
 from reenact.actions.context import Context
 from reenact.actions.find import find_run, list_runs
-from reenact.actions.ground import RunRequest
-from reenact.actions.plan import plan_run
+from reenact.actions.ground import Ground, RunRequest, find_ground
+from reenact.actions.plan import plan_on
 from reenact.actions.run import start_and_watch
 from reenact.errors import UsageError
 from reenact.model import run as model
@@ -75,6 +77,8 @@ def run(
     quiet: bool = False,
     time_limit_s: float | None = None,
     env: Mapping[str, str] | None = None,
+    seed: FlagValue = None,
+    deterministic: bool = False,
     store: str | os.PathLike[str] | None = None,
     **more_flags: FlagValue,
 ) -> Run:
@@ -97,6 +101,10 @@ def run(
         quiet: do not pass output on to our own.
         time_limit_s: stop it after that many seconds.
         env: environment variables for the run.
+        seed: a whole number from 0: the run's seed, and the flag `seed` where the operation has one;
+            anything else is the flag. A function that is called seeds the generators of this
+            process only with it.
+        deterministic: frameworks are told to compute without chance where they can.
         store: the store's directory, if it is another than commands given here would use.
         **more_flags: flags.
 
@@ -109,12 +117,17 @@ def run(
     settings = _settings(flags, more_flags)
     notes = _notes(label, tags, comment)
     context = _context(store)
+    run_seed = _seed(seed)
     if callable(operation):
-        if module or in_place or not snapshot or quiet or time_limit_s is not None or env:
+        if seed is not None:
+            settings["seed"] = seed
+        asked = (module, in_place, not snapshot, quiet, time_limit_s is not None, env)
+        if any(asked) or deterministic:
             raise UsageError(
-                "a function is called in this process: of the options it takes only notes and `store`"
+                "a function is called in this process: of the options it takes only notes, `seed` and "
+                "`store`"
             )
-        return _call(operation, settings, notes, context)
+        return _call(operation, settings, notes, context, run_seed)
     target, command = _target(operation)
     request = RunRequest(
         target=target,
@@ -129,8 +142,14 @@ def run(
         quiet=quiet,
         time_limit_s=time_limit_s,
         variables=env or {},
+        seed=run_seed,
+        deterministic=deterministic,
     )
-    finished = start_and_watch(plan_run(request, context), context)
+    ground = find_ground(request, context)
+    if seed is not None and (run_seed is None or _takes_seed(ground)):
+        request = msgspec.structs.replace(ground.request, settings={**settings, "seed": seed})
+        ground = ground._replace(request=request)
+    finished = start_and_watch(plan_on(ground, ground.request, context), context)
     return Run(context, context.store.read_run(finished.run.id))
 
 
@@ -146,6 +165,8 @@ class start:  # noqa: N801  # it is used as a function is
         label: label of the run.
         tags: its tags.
         comment: comment on it.
+        seed: a flag, and where it is a whole number from 0 random generators of this process get
+            it, too. Without it they are left alone.
         store: the store's directory, if it is another than commands given here would use.
         **more_flags: flags; values of types that JSON has no word for are recorded by their `repr`.
 
@@ -163,11 +184,15 @@ class start:  # noqa: N801  # it is used as a function is
         label: str | None = None,
         tags: Sequence[str] = (),
         comment: str | None = None,
+        seed: Any = None,
         store: str | os.PathLike[str] | None = None,
         **more_flags: Any,
     ) -> None:
         self._name = name
+        self._seed = _seed(seed)
         self._flags = _settings(flags, more_flags)
+        if seed is not None:
+            self._flags["seed"] = seed
         self._notes = _notes(label, tags, comment)
         self._store = store
         self._began: InProcess | None = None
@@ -179,7 +204,7 @@ class start:  # noqa: N801  # it is used as a function is
 
         context = _context(self._store)
         if is_inside_run():
-            self._run = StartedRun(context, join(self._flags))
+            self._run = StartedRun(context, join(self._flags, self._seed))
             return self._run
         self._began = begin(
             find_code(self._name),
@@ -187,6 +212,7 @@ class start:  # noqa: N801  # it is used as a function is
             flags=self._flags,
             given=self._flags,
             notes=self._notes,
+            seed=self._seed,
         )
         self._run = StartedRun(context, self._began.run.id)
         return self._run
@@ -203,20 +229,39 @@ class start:  # noqa: N801  # it is used as a function is
             self._run._read = None  # noqa: SLF001  # what was asked while it ran is no longer true
 
 
+def _seed(value: object) -> int | None:
+    """Return the seed that a value is; None for what can only be a flag's value."""
+    is_seed = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if is_seed else None  # type: ignore[return-value]  # the line above says so
+
+
+def _takes_seed(ground: Ground) -> bool:
+    """Tell whether an operation has a flag `seed`, as far as its flags are known."""
+    if ground.flags is None:
+        return any("{seed}" in word for word in ground.request.command or ())
+    return ground.flags.find("seed") is not None
+
+
 def _call(
-    function: Callable[..., Any], settings: Mapping[str, Any], notes: model.Notes, context: Context
+    function: Callable[..., Any],
+    settings: dict[str, Any],
+    notes: model.Notes,
+    context: Context,
+    seed: int | None,
 ) -> Run:
     """Call a function as a run."""
-    from reenact.actions.function import bind
+    from reenact.actions.function import bind, takes
     from reenact.actions.in_process import begin, is_inside_run, join, keep_numbers
 
+    if seed is not None and not takes(function, "seed"):
+        del settings["seed"]
     bound = bind(function, settings)
     if is_inside_run():
-        found = StartedRun(context, join(bound.flags))
+        found = StartedRun(context, join(bound.flags, seed))
         found.result = function(*bound.args, **bound.kwargs)
         keep_numbers(found.result)
         return found
-    began = begin(bound.code, context, flags=bound.flags, given=settings, notes=notes)
+    began = begin(bound.code, context, flags=bound.flags, given=settings, notes=notes, seed=seed)
     try:
         result = function(*bound.args, **bound.kwargs)
         keep_numbers(result)

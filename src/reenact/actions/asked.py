@@ -27,7 +27,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         python: path of the interpreter, so that it is the one of now, not of later.
         gpus_per_trial: for a batch: how many GPUs each trial gets.
         fail_fast: for a batch: nothing is started after a trial that failed.
-        among: as in a request.
+        among, seed, no_seed, deterministic, restored: as in a request.
     """
 
     python: str | None = None
@@ -43,6 +43,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gpus_per_trial: int | None = None
     fail_fast: bool = False
     among: tuple[RunId, ...] | None = None
+    seed: int | None = None
+    no_seed: bool = False
+    deterministic: bool = False
+    restored: dict[str, str] = {}
 
     def request(self) -> RunRequest:
         """Return the request, without what the record says."""
@@ -58,6 +62,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             save_models=self.save_models,
             trace_files=self.trace_files,
             among=self.among,
+            seed=self.seed,
+            no_seed=self.no_seed,
+            deterministic=self.deterministic,
+            restored=self.restored,
         )
 
 
@@ -84,6 +92,10 @@ def asked_of(request: RunRequest) -> Asked:
         save_models=request.save_models,
         trace_files=request.trace_files,
         among=request.among,
+        seed=request.seed,
+        no_seed=request.no_seed,
+        deterministic=request.deterministic,
+        restored=dict(request.restored),
     )
 
 

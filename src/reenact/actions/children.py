@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, NoReturn, Protocol
 from reenact.errors import EXIT_BUG, EXIT_FAILED, CannotRun, NotFound, ReenactError, UsageError
 from reenact.execute.terminal import is_foreground
 from reenact.model.identity import RunId
-from reenact.model.run import Run
+from reenact.model.run import Exit, Run
 from reenact.model.words import counted
 from reenact.store.files import write_atomically
 from reenact.store.store import STOP_MARKER, Store, StoredRun
@@ -32,6 +32,7 @@ _TICK_S = 0.2
 _TICK_WITHOUT_PIDFD_S = 0.02
 _MOST_TOLD = 1 << 16
 _ASKING = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminate", signal.SIGHUP: "hangup"}
+_REQUESTED = {name: number for number, name in _ASKING.items()} | {"stop": signal.SIGTERM}
 _HANDED_ON = (*_ASKING, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT)
 
 
@@ -100,6 +101,11 @@ class Listener(Protocol):
         ...
 
 
+def exit_when_asked(requested: str) -> Exit:
+    """Return how a run of runs has ended that somebody asked for an early end: see `run_parts`."""
+    return Exit(signal=_REQUESTED[requested], requested=requested)
+
+
 def make_places(
     jobs: int | None, gpus_per_part: int | None, gpus: Sequence[str] | None
 ) -> list[Place]:
@@ -124,7 +130,8 @@ def make_places(
     most = len(gpus) // gpus_per_part
     if most == 0:
         raise UsageError(
-            f"{counted(gpus_per_part, 'GPU')} for each are wanted, and {len(gpus)} are there"
+            f"each needs {counted(gpus_per_part, 'GPU')}, and there {'is' if len(gpus) == 1 else 'are'} "
+            f"{len(gpus) or 'none'}"
         )
     count = most if jobs is None else min(jobs, most)
     shares = [gpus[at * gpus_per_part : (at + 1) * gpus_per_part] for at in range(count)]

@@ -44,7 +44,7 @@ from reenact.model.flags import FlagValue
 from reenact.model.metrics import SAMPLED, Summary, json_number
 from reenact.model.paths import path_to_text, text_to_path
 from reenact.model.record import to_json
-from reenact.model.run import Dataset, File, Run, Status
+from reenact.model.run import Dataset, File, Randomness, Run, Status
 from reenact.model.secrets import REDACTED
 from reenact.snapshot.project_root import find_root
 from reenact.store.blobs import Blobs
@@ -127,7 +127,7 @@ def diff_working(context: Context, a: StoredRun, *, patterns: tuple[str, ...] = 
     """
     run = a.record
     root = context.root
-    if context.project.id != run.project.id:
+    if context.project.id != run.project.id or run.operation.package is not None:
         path = text_to_path(run.project.root)
         if not os.path.isdir(path):
             raise NotFound(
@@ -171,8 +171,19 @@ def _facts(stored: StoredRun) -> dict[str, FlagValue]:
         "commit": vcs.commit if vcs is not None else None,
         "branch": vcs.branch if vcs is not None else None,
         "uncommitted changes": vcs.is_dirty if vcs is not None else None,
+        **_chance_in(run),
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _chance_in(run: Run) -> dict[str, FlagValue | None]:
+    """Return what decided about chance in a run, as far as its result may depend on it."""
+    found = run.randomness or Randomness()
+    is_used = "reenact" in found.seeded.values()
+    return {
+        "seed": run.seed if is_used else None,
+        "deterministic": run.is_deterministic or None,
+    }
 
 
 def _command(stored: StoredRun, *, is_own: bool = False) -> str:

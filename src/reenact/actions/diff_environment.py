@@ -38,7 +38,12 @@ def diff_environment(blobs: Blobs, a: Run, b: Run) -> Section[Change]:
     loaded = _load(blobs, a.environment, b.environment, decode_environment, "environment")
     if isinstance(loaded, Section):
         return Section((*loaded.changes, *own), loaded.remarks, loaded.is_complete)
-    before, after = loaded
+    section = compare_environments(*loaded)
+    return Section((*section.changes, *own), section.remarks, section.is_complete)
+
+
+def compare_environments(before: Environment, after: Environment) -> Section[Change]:
+    """Compare interpreters, packages and variables, whatever ran or will run with them."""
     remarks: list[str] = []
     changes: list[Change] = []
     for field in ("python", "packages", "conda", "leftovers"):
@@ -46,7 +51,7 @@ def diff_environment(blobs: Blobs, a: Run, b: Run) -> Section[Change]:
             facts = _entries(before, field), _entries(after, field)
             changes += compare_facts(*facts, group=field.removesuffix("s"))
     changes += compare_facts(dict(before.variables), dict(after.variables), group="variable")
-    return Section((*changes, *own), tuple(remarks), not remarks)
+    return Section(tuple(changes), tuple(remarks), not remarks)
 
 
 def diff_machine(blobs: Blobs, a: Run, b: Run) -> Section[Change]:
@@ -54,7 +59,11 @@ def diff_machine(blobs: Blobs, a: Run, b: Run) -> Section[Change]:
     loaded = _load(blobs, a.machine, b.machine, decode_machine, "machine")
     if isinstance(loaded, Section):
         return loaded
-    before, after = loaded
+    return compare_machines(*loaded)
+
+
+def compare_machines(before: Machine, after: Machine) -> Section[Change]:
+    """Compare hardware and operating systems, whatever ran or will run on them."""
     remarks: list[str] = []
     changes: list[Change] = []
     for field in Machine.__struct_fields__:
@@ -62,7 +71,7 @@ def diff_machine(blobs: Blobs, a: Run, b: Run) -> Section[Change]:
         if field == "reasons" or (has_reason and not _is_known(field, before, after, remarks)):
             continue
         if field == "cpu_features":
-            sets = [dict.fromkeys(m.cpu_features or (), True) for m in loaded]
+            sets = [dict.fromkeys(m.cpu_features or (), True) for m in (before, after)]
             changes += compare_facts(dict(sets[0]), dict(sets[1]), group="CPU feature")
         else:
             changes += compare_facts(_machine_fact(before, field), _machine_fact(after, field))

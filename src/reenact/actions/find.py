@@ -11,6 +11,8 @@ from reenact.model.identity import RunId
 from reenact.model.run import OperationKind, Status
 from reenact.store.columns import IndexedRun, Kind, Operand, Sort, parse_sort
 from reenact.store.index import Index
+from reenact.store.lineage import links_from
+from reenact.store.lineage_rows import LinkKind
 from reenact.store.query import (
     All,
     AnyOf,
@@ -146,16 +148,6 @@ def require(runs: Sequence[RunId], *, deleted: bool = False) -> None:
         raise NotFound(f"no run{where} matches", hint=f"`{command}` lists what there is")
 
 
-TRIALS = Filter(
-    "part",
-    All(
-        (
-            _where("parent", Relation.EXISTS).expression,
-            _where("part", Relation.MATCHES, "^(round:)?[0-9]+$").expression,
-        )
-    ),
-)
-"""Runs that a batch started: its trials, and the rounds of an optimizer. Steps of a pipeline have names, not numbers."""
 _PARENTS = (OperationKind.BATCH, OperationKind.PIPELINE)
 BATCHES = Filter(
     "kind",
@@ -178,13 +170,23 @@ def _order(run: IndexedRun) -> tuple[int, str]:
 
 def with_parts(context: Context, runs: Iterable[RunId], *, deleted: bool = False) -> list[RunId]:
     """Return runs and those that they started, each once, parents first."""
+    roots = list(dict.fromkeys(runs))
+    parts: dict[RunId, list[RunId]] = {}
+    level = roots
+    with Index(context.store) as index:
+        while level:
+            parts.update((run_id, []) for run_id in level)
+            for link in links_from(index, level, deleted=deleted):
+                if link.kind is LinkKind.PART:
+                    parts[link.earlier].append(link.later)
+            level = [one for run_id in level for one in parts[run_id] if one not in parts]
     chosen: dict[RunId, None] = {}
-    for run_id in runs:
-        chosen[run_id] = None
-        parts = parts_of(context, run_id, deleted=deleted)
-        whole = [run.id for run in parts if run.kind in _PARENTS]
-        chosen.update(dict.fromkeys(run.id for run in parts))
-        chosen.update(dict.fromkeys(with_parts(context, whole, deleted=deleted)))
+    waiting = roots[::-1]
+    while waiting:
+        run_id = waiting.pop()
+        if run_id not in chosen:
+            chosen[run_id] = None
+            waiting += reversed(parts[run_id])
     return list(chosen)
 
 

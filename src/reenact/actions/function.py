@@ -69,6 +69,16 @@ def bind(function: Callable[..., Any], settings: Mapping[str, Any]) -> Bound:
     return Bound(bound.args, bound.kwargs, flags, _code_of(function, name))
 
 
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Tell whether a function can be given an argument of a name."""
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return True  # Written in C, without a signature: it will say itself.
+    kinds = [parameter.kind for parameter in parameters.values()]
+    return name in parameters or inspect.Parameter.VAR_KEYWORD in kinds
+
+
 def _refuse_unknown(name: str, settings: Mapping[str, Any], signature: inspect.Signature) -> None:
     for flag in settings:
         if flag not in signature.parameters:

@@ -1,33 +1,35 @@
-"""Where a run comes from and what was made of it: through what runs required, and their parents."""
+"""Where a run comes from and what was made of it: what runs required or read of others, and parents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from reenact.actions.context import Context
-from reenact.errors import NotFound, ReenactError
+from reenact.errors import NotFound
 from reenact.model.identity import RunId
-from reenact.model.record import decode_run
 from reenact.model.run import Run
-from reenact.store.files import read_file
+from reenact.store.index import Index
+from reenact.store.lineage import links_from
+from reenact.store.lineage_rows import LinkKind, lineage_of, path_in_run
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
 REQUIRED = "requires"
+READ = "reads"
 PART = "part"
 MOST_PARTS = 20
 """Of a batch so many trials are shown."""
-
-_MARK = b'"dependencies": ['
 
 
 class Edge(NamedTuple):
     """A connection of two runs.
 
     Attributes:
-        kind: `requires`: files of `before` were given to `after`; `part`: `before` started `after`.
-        name: of the resource, or of the part.
+        kind: `requires`: files of `before` were given to `after`; `reads`: `after` has opened them by
+            itself; `part`: `before` started `after`.
+        name: of the resource, the files or the part.
         why: why this run was taken.
+        is_from_run: `before` is a run; else it says what else was required: `url https://…`.
     """
 
     before: RunId
@@ -35,6 +37,7 @@ class Edge(NamedTuple):
     kind: str
     name: str
     why: str | None = None
+    is_from_run: bool = True
 
 
 class Node(NamedTuple):
@@ -53,7 +56,7 @@ class Node(NamedTuple):
     hidden_parts: int = 0
 
 
-class Graph(NamedTuple):
+class Graph:
     """All that leads to a run and from it.
 
     Attributes:
@@ -62,28 +65,33 @@ class Graph(NamedTuple):
         edges: each once.
     """
 
-    focus: RunId
-    nodes: dict[str, Node]
-    edges: tuple[Edge, ...]
+    def __init__(self, focus: RunId, nodes: dict[str, Node], edges: Iterable[Edge]) -> None:
+        self.focus = focus
+        self.nodes = nodes
+        self.edges = tuple(edges)
+        self._before: dict[str, list[Edge]] = {}
+        self._after: dict[str, list[Edge]] = {}
+        for edge in self.edges:
+            self._before.setdefault(edge.after, []).append(edge)
+            self._after.setdefault(edge.before, []).append(edge)
 
     def before(self, node: str) -> list[Edge]:
         """Return what leads to a run."""
-        return [edge for edge in self.edges if edge.after == node]
+        return self._before.get(node, [])
 
     def after(self, node: str) -> list[Edge]:
         """Return what leads from a run."""
-        return [edge for edge in self.edges if edge.before == node]
+        return self._after.get(node, [])
 
 
 def dependents(store: Store, runs: Iterable[RunId]) -> dict[RunId, list[RunId]]:
-    """Return the runs that were given files of these ones."""
-    wanted = set(runs)
-    found: dict[RunId, list[RunId]] = {}
-    for run in _with_dependencies(store):
-        for one in dict.fromkeys(d.run for d in run.dependencies):
-            if one in wanted:
-                found.setdefault(one, []).append(run.id)
-    return found
+    """Return the runs that have used files of these ones, and pipelines that count them as steps."""
+    found: dict[RunId, dict[RunId, None]] = {}
+    with Index(store) as index:
+        for link in links_from(index, runs):
+            if link.kind in (LinkKind.REQUIRED, LinkKind.READ, LinkKind.TAKEN):
+                found.setdefault(link.earlier, {})[link.later] = None
+    return {run_id: list(later) for run_id, later in found.items()}
 
 
 def draw_graph(context: Context, focus: StoredRun) -> Graph:
@@ -92,18 +100,12 @@ def draw_graph(context: Context, focus: StoredRun) -> Graph:
     Parts of a batch or pipeline are shown under it; those of a run's parent that have nothing to do
     with the run are not.
     """
-    store = context.store
-    every = {run.id: run for run in _with_dependencies(store)}
-    users: dict[RunId, list[Run]] = {}
-    for run in every.values():
-        for one in run.dependencies:
-            if one.run is not None and run not in users.setdefault(one.run, []):
-                users[one.run].append(run)
     edges: dict[Edge, None] = {}
     nodes: dict[str, Node] = {focus.id: Node(focus.id, focus)}
-    _go_up(store, focus.run, nodes, edges)
-    _go_down(context, focus.id, users, nodes, edges)
-    return Graph(focus.id, nodes, tuple(edges))
+    _go_up(context.store, focus.run, nodes, edges)
+    with Index(context.store) as index:
+        _go_down(context.store, index, focus.id, nodes, edges)
+    return Graph(focus.id, nodes, edges)
 
 
 def _go_up(
@@ -116,52 +118,70 @@ def _go_up(
         if run is None or run.id in seen:
             continue
         seen.add(run.id)
-        for one in run.dependencies:
-            if one.run is None:
-                if one.kind != "module":
-                    text = f"{one.kind} {one.uri}"
-                    nodes.setdefault(text, Node(text, None, text))
-                    edges[Edge(RunId(text), run.id, REQUIRED, one.resource, one.why)] = None
-                continue
-            waiting.append(_add(store, one.run, nodes))
-            edges[Edge(one.run, run.id, REQUIRED, one.resource, one.why)] = None
+        for edge in _given(run):
+            edges[edge] = None
+            if edge.is_from_run:
+                waiting.append(_add(store, edge.before, nodes))
+            else:
+                nodes.setdefault(edge.before, Node(edge.before, None, edge.before))
         if run.parent is not None:
             waiting.append(_add(store, run.parent, nodes))
             edges[Edge(run.parent, run.id, PART, run.part or "")] = None
 
 
+def _given(run: Run) -> Iterator[Edge]:
+    """Yield what a run was given of other runs, or has taken of them, and what else it required."""
+    for one in run.dependencies:
+        if one.run is not None:
+            yield Edge(one.run, run.id, REQUIRED, one.resource, one.why)
+        elif one.kind != "module":
+            text = RunId(f"{one.kind} {one.uri}")
+            yield Edge(text, run.id, REQUIRED, one.resource, one.why, is_from_run=False)
+    lineage = lineage_of(run)
+    read = [] if lineage is None else [r for r, kind in lineage.links if kind == LinkKind.READ]
+    for earlier in read:
+        files = (path for file in run.inputs if (path := path_in_run(file, earlier)) is not None)
+        first = next(files, "")
+        more = sum(1 for _ in files)
+        yield Edge(RunId(earlier), run.id, READ, f"{first} and {more} more" if more else first)
+
+
 def _go_down(
-    context: Context,
+    store: Store,
+    index: Index,
     focus: RunId,
-    users: Mapping[RunId, list[Run]],
     nodes: dict[str, Node],
     edges: dict[Edge, None],
 ) -> None:
-    from reenact.actions.find import parts_of
-
-    waiting = [focus]
+    level = [focus]
     seen: set[RunId] = set()
-    while waiting:
-        run_id = waiting.pop(0)
-        if run_id in seen:
-            continue
-        seen.add(run_id)
-        for user in users.get(run_id, []):
-            _add(context.store, user.id, nodes)
-            for one in user.dependencies:
-                if one.run == run_id:
-                    edges[Edge(run_id, user.id, REQUIRED, one.resource, one.why)] = None
-            waiting.append(user.id)
-        parts = parts_of(context, run_id)
-        for part in parts[:MOST_PARTS]:
-            _add(context.store, part.id, nodes)
-            edges[Edge(run_id, part.id, PART, part.part or "")] = None
-            waiting.append(part.id)
-        for step, run in _taken_by(context.store, run_id).items():
-            _add(context.store, run, nodes)
-            edges[Edge(run_id, run, PART, step, "an earlier run")] = None
-        if len(parts) > MOST_PARTS:
-            nodes[run_id] = nodes[run_id]._replace(hidden_parts=len(parts) - MOST_PARTS)
+    while level:
+        seen.update(level)
+        below: dict[RunId, None] = {}
+        parts: dict[RunId, int] = {}
+        for link in links_from(index, level):
+            earlier, later = link.earlier, link.later
+            if link.kind is LinkKind.PART:
+                parts[earlier] = parts.get(earlier, 0) + 1
+                if parts[earlier] > MOST_PARTS:
+                    continue
+                _add(store, later, nodes)
+                edges[Edge(earlier, later, PART, link.part or "")] = None
+            elif link.kind in (LinkKind.REQUIRED, LinkKind.READ):
+                user = _add(store, later, nodes)
+                given = () if user is None else _given(user)
+                edges.update((edge, None) for edge in given if edge.before == earlier)
+            else:
+                continue
+            below[later] = None
+        for run_id in level:
+            for step, run in _taken_by(store, run_id).items():
+                _add(store, run, nodes)
+                edges[Edge(run_id, run, PART, step, "an earlier run")] = None
+        for run_id, count in parts.items():
+            if count > MOST_PARTS:
+                nodes[run_id] = nodes[run_id]._replace(hidden_parts=count - MOST_PARTS)
+        level = [run_id for run_id in below if run_id not in seen]
 
 
 def _taken_by(store: Store, run_id: RunId) -> dict[str, RunId]:
@@ -180,15 +200,3 @@ def _add(store: Store, run_id: RunId, nodes: dict[str, Node]) -> Run | None:
             nodes[run_id] = Node(run_id)
     stored = nodes[run_id].stored
     return None if stored is None else stored.run
-
-
-def _with_dependencies(store: Store) -> Iterable[Run]:
-    """Yield the runs whose record says that they were given something."""
-    for run_id in store.run_ids():
-        try:
-            data = read_file(f"{store.directory(run_id)}/{RECORD_DIRECTORY}/run.json")
-            # Most have nothing of the kind, and to look for it is far quicker than to read them.
-            if _MARK in data:
-                yield decode_run(data, where=f"run {run_id[:8]}")
-        except (OSError, ReenactError):
-            continue

@@ -16,10 +16,10 @@ from reenact.actions.run_definition import decode_definition
 from reenact.errors import CannotRun, UsageError
 from reenact.model.flags import FlagSet, FlagValue
 from reenact.model.identity import RunId, is_run_id
-from reenact.model.paths import text_to_path
-from reenact.model.run import Operation, OperationKind, Run
+from reenact.model.paths import printable, text_to_path
+from reenact.model.run import Notes, Operation, OperationKind, Run
 from reenact.model.secrets import REDACTED
-from reenact.project.find_flags import find_flags
+from reenact.project.find_flags import as_a_number, find_flags, with_named
 from reenact.project.flag_text import format_value
 from reenact.project.operation import (
     Target,
@@ -34,8 +34,8 @@ from reenact.snapshot.tree import SourceTree, read_tree
 
 if TYPE_CHECKING:
     # What project files are made of takes long to import, and most runs are of scripts.
+    from reenact.actions.defined_operation import Defined
     from reenact.actions.operations import Offered
-    from reenact.actions.project_operation import Defined
     from reenact.project.file.model import OperationDef
 
 
@@ -61,6 +61,18 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         awaited: operations whose runs are still to come: what requires them is not looked for yet.
         priority: of a run that is staged.
         variant: name of the code that it runs from, where its batch has several.
+        seed: what random generators are seeded with; None: that of the run that is restarted, else
+            what `REENACT_SEED` says, else one is drawn.
+        no_seed: nothing is seeded.
+        deterministic: frameworks are told to compute without chance where they can.
+        restored: environment variables as another run had them, which this one is to show again:
+            they count more than the environment and less than `variables`.
+        reproduces: the run whose result this one, which is like it, is to show again.
+        resumes: the run that this one goes on from.
+        base: directory that stands for the project, where the one of the record is not there.
+        provided: path in the project -> where its content is now, which is linked there instead.
+        required: path in the run directory -> where the content is now of what `like` required.
+        has_input: the process gets our standard input; otherwise it reads nothing.
     """
 
     target: str | None = None
@@ -92,6 +104,25 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     awaited: frozenset[str] = frozenset()
     priority: int = 0
     variant: str | None = None
+    seed: int | None = None
+    no_seed: bool = False
+    deterministic: bool = False
+    restored: Mapping[str, str] = {}
+    reproduces: RunId | None = None
+    resumes: RunId | None = None
+    base: str | None = None
+    provided: Mapping[str, str] = {}
+    required: Mapping[str, str] = {}
+    has_input: bool = True
+
+    def notes(self, label: str | None) -> Notes:
+        """Return what the user says about the run from the start; `label` is filled in already."""
+        return Notes(
+            label=None if label is None else printable(label),
+            tags=tuple(map(printable, self.tags)),
+            comment=None if self.comment is None else printable(self.comment),
+            priority=self.priority,
+        )
 
 
 class Ground(NamedTuple):
@@ -166,7 +197,12 @@ def find_offered(request: RunRequest, directory: str, context: Context) -> Offer
     if os.path.isabs(name) or (os.path.isfile(path) and "." in os.path.basename(name)):
         # A script is named by its file's name, whatever the project file says.
         return None
-    from reenact.actions.operations import find_operation, nearest_operation, project_of
+    from reenact.actions.operations import (
+        find_operation,
+        find_operation_by_part,
+        nearest_operation,
+        project_of,
+    )
 
     found = find_operation(context, name)
     if found is not None or os.path.exists(path):
@@ -176,6 +212,8 @@ def find_offered(request: RunRequest, directory: str, context: Context) -> Offer
     if models := [op.full_name for op in same if op.name == name]:
         listed = ", ".join(f"`{full}`" for full in models)
         raise UsageError(f"several models have an operation `{name}`", hint=f"say which: {listed}")
+    if (found := find_operation_by_part(context, name)) is not None:
+        return found
     if close := nearest_operation(context, name):
         raise CannotRun(
             f"there is neither an operation nor a script `{name}`", hint=f"did you mean `{close}`?"
@@ -183,13 +221,18 @@ def find_offered(request: RunRequest, directory: str, context: Context) -> Offer
     return None
 
 
-def find_pipeline(request: RunRequest, context: Context) -> Offered | None:
-    """Return the pipeline that a request means; None where it means another operation."""
+def find_meant(request: RunRequest, context: Context) -> Offered | None:
+    """Return the operation of a project file that a request means; None where it means another one."""
     is_plain = request.command is None and request.like is None and request.restart is None
     if not is_plain or request.is_module:
         return None
     directory = os.path.normpath(os.path.join(context.directory, request.directory or ""))
-    offered = find_offered(request, directory, context)
+    return find_offered(request, directory, context)
+
+
+def find_pipeline(request: RunRequest, context: Context) -> Offered | None:
+    """Return the pipeline that a request means; None where it means another operation."""
+    offered = find_meant(request, context)
     return None if offered is None or offered.definition.steps is None else offered
 
 
@@ -198,33 +241,35 @@ def with_defaults_for_many(request: RunRequest, context: Context) -> RunRequest:
 
     So the request means what it would if the user had written these out.
     """
-    is_plain = request.command is None and request.like is None and request.restart is None
-    if not is_plain or request.is_module:
-        return request
-    directory = os.path.join(context.directory, request.directory or "")
-    offered = find_offered(request, directory, context)
+    offered = find_meant(request, context)
     if offered is None or offered.definition.steps is not None:
         return request
     if not any(isinstance(flag.default, list | str) for flag in offered.definition.flags):
         return request
-    from reenact.actions.project_operation import define
+    from reenact.actions.defined_operation import define
 
     home = offered.project.directory
     defined = define(offered.definition, offered.project.file, home, home)
-    settings: dict[str, str | FlagValue] = {
-        name: value if isinstance(value, str) else format_value(value)
-        for name, value in defined.defaults_for_many().items()
-    }
-    for name in request.settings:
-        flag = defined.flags.find(name)
-        settings.pop(name if flag is None else flag.name, None)
-    if not settings:
-        return request
+    settings = settings_for_many(defined, request.settings)
     return msgspec.structs.replace(request, settings={**settings, **request.settings})
 
 
+def settings_for_many(
+    defined: Defined, settings: Mapping[str, str | FlagValue]
+) -> dict[str, str | FlagValue]:
+    """Return defaults that are several values or a space, of flags that are not set, as typed."""
+    found: dict[str, str | FlagValue] = {
+        name: value if isinstance(value, str) else format_value(value)
+        for name, value in defined.defaults_for_many().items()
+    }
+    for name in settings:
+        flag = defined.flags.find(name)
+        found.pop(name if flag is None else flag.name, None)
+    return found
+
+
 def _default_operation(context: Context) -> Offered | None:
-    from reenact.actions.operations import Offered, project_of
+    from reenact.actions.operations import Offered, project_of, usable
 
     project = project_of(context)
     if project is None:
@@ -236,19 +281,19 @@ def _default_operation(context: Context) -> Offered | None:
             f"nothing to run: no operation of `{project.file}` is the default one",
             hint=f"there are {', '.join(names[:20])}" if names else "it has no operations",
         )
-    return Offered(default, project)
+    return usable(Offered(default, project))
 
 
 def _ground_of_offered(
     request: RunRequest, offered: Offered, directory: str, context: Context
 ) -> Ground:
-    from reenact.actions.project_operation import define
+    from reenact.actions.defined_operation import define
 
     home = offered.project.directory
-    root = context.root
-    if root.path != home:
-        root = find_root(home, context.home)
-    if root.path != home:
+    root = context.root if context.root.path == home else find_root(home, context.home)
+    if offered.package is not None:
+        root = package_root(home)
+    elif root.path != home:
         root = ProjectRoot(home, root.toplevel, False)
     cwd = os.path.realpath(directory) if request.directory is not None else home
     if cwd != home and not is_inside(cwd, home):
@@ -267,7 +312,7 @@ def _ground_of_offered(
             f"`{request.target}` is the operation of {offered.definition.place}; "
             f"`./{request.target}` is the file of this name"
         )
-    defined = defined._replace(name=offered.name, remarks=tuple(remarks))
+    defined = defined._replace(name=offered.name, package=offered.package, remarks=tuple(remarks))
     return _ground_of_defined(request, defined, root, cwd)
 
 
@@ -310,17 +355,24 @@ def _ground(
     flags = None
     if target.is_python or target.kind is OperationKind.NOTEBOOK:
         flags = find_flags(target, root.path)
+        if target.is_python:
+            # What the user calls a flag is one, though the script may bind it again.
+            flags = with_named(flags, request.settings, target, root.path)
+        flags = msgspec.structs.replace(flags, flags=tuple(map(as_a_number, flags.flags)))
     return Ground(request, root, os.path.realpath(directory), target, flags, former, source)
 
 
 @contextmanager
-def materialized(context: Context, run: Run, *, also: tuple[str, ...] = ()) -> Iterator[str]:
+def materialized(
+    context: Context, run: Run, *, also: tuple[str, ...] = (), whole: bool = False
+) -> Iterator[str]:
     """Lay out a run's script and Python source in a directory that is gone afterwards.
 
     Args:
         context: where.
         run: of which.
         also: paths of other files.
+        whole: all of its source.
     """
     if run.source is None:
         raise CannotRun(
@@ -334,7 +386,7 @@ def materialized(context: Context, run: Run, *, also: tuple[str, ...] = ()) -> I
     with tempfile.TemporaryDirectory(prefix="reenact-") as directory:
         for text, mode, _, digest in tree.files:
             path = text_to_path(text)
-            if suffix(path) in suffixes or path in (run.operation.target, *also):
+            if whole or suffix(path) in suffixes or path in (run.operation.target, *also):
                 os.makedirs(os.path.dirname(f"{directory}/{path}"), exist_ok=True)
                 Path(directory, path).write_bytes(context.store.blobs.get(digest))
                 Path(directory, path).chmod(mode)
@@ -399,11 +451,13 @@ def _ground_again(request: RunRequest, former: Run, context: Context) -> Ground:
                 hint=f"give it again: `{name}=…`, or `--env {name}=…`",
             )
     request = msgspec.structs.replace(request, settings=settings, variables=variables)
-    root_path = text_to_path(former.project.root)
+    root_path = request.base or text_to_path(former.project.root)
     if not os.path.isdir(root_path):
         root_path = context.root.path
     root = find_root(root_path, context.home)
-    if root.path != root_path:
+    if operation.package is not None:
+        root = package_root(root_path)
+    elif root.path != root_path:
         root = ProjectRoot(root_path, root.toplevel, False)
     cwd = text_to_path(former.cwd)
     source = None
@@ -438,7 +492,7 @@ def _ground_of_former(
     source: SourceTree | None,
 ) -> Ground:
     """Find what a run of a project file's operation needs, whatever the file says by now."""
-    from reenact.actions.project_operation import define
+    from reenact.actions.defined_operation import define
     from reenact.project.file.model import FlagsKind
 
     operation = former.operation
@@ -454,7 +508,7 @@ def _ground_of_former(
         wanted = () if config is None else (os.path.normpath(f"{definition.base}/{config}"),)
         with materialized(context, former, also=wanted) as staged:
             defined = define(definition, file, root.path, directory, read_root=staged)
-    defined = defined._replace(name=operation.name)
+    defined = defined._replace(name=operation.name, package=operation.package)
     return _ground_of_defined(request, defined, root, directory, former=former, source=source)
 
 
@@ -464,6 +518,14 @@ def named_target(operation: Operation, directory: str, root: str) -> Target:
         return resolve_module(operation.target, directory, root)
     script = os.path.relpath(f"{root}/{text_to_path(operation.target)}", directory)
     return resolve_script(script, directory)
+
+
+def package_root(directory: str) -> ProjectRoot:
+    """Return an installed package as the root of what is run.
+
+    A repository that its environment lies in does not know its files.
+    """
+    return ProjectRoot(directory, None, False)
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -12,31 +12,38 @@ Not seen: what a run asked of the network, of the clock or of chance. A run that
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
 
 from reenact.actions.context import Context
 from reenact.actions.interpreter_facts import interpreter_facts
+from reenact.actions.needed_differences import (
+    Cause,
+    Difference,
+    Given,
+    Recorded,
+    Wanted,
+    canonical,
+    differing_packages,
+    differs,
+)
 from reenact.actions.plan import Plan
 from reenact.actions.project_tree import PlannedTree
-from reenact.actions.run_definition import decode_definition
+from reenact.actions.randomness import seed_differences
 from reenact.actions.run_files import UNWATCHED
 from reenact.actions.trials import Entry, read_entries
 from reenact.errors import NotFound, ReenactError
 from reenact.model.environment import Environment, decode_environment
 from reenact.model.identity import Digest, RunId, new_run_id
-from reenact.model.paths import printable, text_to_path
+from reenact.model.paths import text_to_path
 from reenact.model.record import flag_to_json, to_json
-from reenact.model.run import Dependency, File, Operation, OperationKind, Run, Status
-from reenact.model.secrets import REDACTED, redact_text
-from reenact.project.file.model import Place
+from reenact.model.run import File, OperationKind, Run, Status
+from reenact.model.secrets import REDACTED
 from reenact.project.operation import find_python
 from reenact.snapshot.environment import capture_environment
-from reenact.snapshot.tree import SourceTree, read_tree
 from reenact.store.columns import IndexedRun, Kind, Operand
 from reenact.store.digests import Digests
 from reenact.store.index import Index
@@ -45,34 +52,11 @@ from reenact.store.store import RECORD_DIRECTORY
 
 if TYPE_CHECKING:
     from reenact.actions.batch_plan import PlannedBatch
-    from reenact.actions.resources import Planned
+    from reenact.actions.ground import RunRequest
 
 _MOST_LOOKED_AT = 200
 _MOST_COMPARED = 10
 _FEW = 3
-
-
-class Cause(StrEnum):
-    """What a run can differ in from the one that would be started."""
-
-    OPERATION = "operation"
-    SOURCE = "source"
-    FLAGS = "flags"
-    VARIABLES = "variables"
-    REQUIREMENTS = "requirements"
-    INPUTS = "inputs"
-    ENVIRONMENT = "environment"
-    OUTPUTS = "outputs"
-    """What it left behind was changed or deleted since."""
-    CHECK = "check"
-    """It does not pass what its step expects."""
-
-
-class Difference(NamedTuple):
-    """One reason why a run cannot be taken."""
-
-    cause: Cause
-    detail: str
 
 
 class Answer(NamedTuple):
@@ -116,8 +100,7 @@ class Finder:
         self._known: dict[str, Digest | str] = {}
         self._environments: dict[Digest, Environment | None] = {}
         self._now: dict[bytes, Environment] = {}
-        self._trees: dict[Digest, SourceTree | None] = {}
-        self._definitions: dict[Digest, tuple[Any, frozenset[str]]] = {}
+        self._recorded = Recorded(self._store)
 
     def __enter__(self) -> Self:
         return self
@@ -132,10 +115,10 @@ class Finder:
             plan: what would run.
             tree: the project's files as they would be for it; None where it keeps no source.
         """
-        wanted = _Wanted(plan, tree, plan.record(new_run_id(), datetime.now(UTC)), self)
-        flags = _canonical(wanted.run.flags)
+        wanted = Wanted(plan, tree, plan.record(new_run_id(), datetime.now(UTC)), self._recorded)
+        flags = canonical(wanted.run.flags)
         found = self._runs(wanted.run)
-        same = [run for run in found if _canonical(run.flags) == flags]
+        same = [run for run in found if canonical(run.flags) == flags]
         others = [run for run in found if run not in same]
         return self._first((*same, *others[:_MOST_COMPARED]), wanted, self._same_flags)
 
@@ -149,9 +132,11 @@ class Finder:
         """
         run = plan.record(new_run_id(), datetime.now(UTC))
         operation = msgspec.structs.replace(run.operation, kind=OperationKind.BATCH)
-        wanted = _Wanted(plan, tree, msgspec.structs.replace(run, operation=operation), self)
+        wanted = Wanted(
+            plan, tree, msgspec.structs.replace(run, operation=operation), self._recorded
+        )
 
-        def same_trials(_: _Wanted, former: Run) -> list[Difference]:
+        def same_trials(_: Wanted, former: Run) -> list[Difference]:
             return self._same_trials(planned, former)
 
         return self._first(self._runs(wanted.run)[:_MOST_COMPARED], wanted, same_trials)
@@ -172,7 +157,7 @@ class Finder:
             if one.status is Status.COMPLETED and one.exit is not None and one.exit.code == 0
         ]
 
-    def _first(self, candidates: Iterable[IndexedRun], wanted: _Wanted, settings: Any) -> Answer:
+    def _first(self, candidates: Iterable[IndexedRun], wanted: Wanted, settings: Any) -> Answer:
         nearest: tuple[int, RunId, tuple[Difference, ...]] | None = None
         for candidate in candidates:
             try:
@@ -192,16 +177,22 @@ class Finder:
 
     # --- flags, trials ---
 
-    def _same_flags(self, wanted: _Wanted, former: Run) -> list[Difference]:
+    def _same_flags(self, wanted: Wanted, former: Run) -> list[Difference]:
         run = wanted.run
-        now, then = _canonical(run.flags), _canonical(former.flags)
+        now, then = canonical(run.flags), canonical(former.flags)
         names = [n for n in {**now, **then} if now.get(n) != then.get(n)]
         found = [
             f"{name} {_shown(former.flags, name)} → {_shown(run.flags, name)}" for name in names
         ]
         found += [f"{n} is a secret, which is not recorded" for n, v in run.flags.items()
                   if v == REDACTED]  # fmt: skip
-        return [Difference(Cause.FLAGS, text) for text in found]
+        return [Difference(Cause.FLAGS, text) for text in found] + self._same_seed(
+            wanted.plan.request, former
+        )
+
+    def _same_seed(self, request: RunRequest, former: Run) -> list[Difference]:
+        found = seed_differences(request, self._context.env, former)
+        return [Difference(Cause.SEED, text) for text in found]
 
     def _same_trials(self, planned: PlannedBatch, former: Run) -> list[Difference]:
         request, batch = planned.request, former.batch
@@ -210,11 +201,18 @@ class Finder:
         directory = f"{self._store.directory(former.id)}/{RECORD_DIRECTORY}"
         entries = read_entries(directory)
         if planned.search is not None:
-            then = (batch.objectives, batch.seed, batch.trials, former.typed)
+            then = (
+                batch.objectives,
+                batch.seed,
+                batch.trials,
+                batch.optimizer_flags,
+                former.typed,
+            )
             now = (
                 request.objectives,
                 request.random_seed,
                 planned.search.limit,
+                {n: flag_to_json(v) for n, v in planned.search.settings.items()},
                 {n: s for n, s in request.run.settings.items() if isinstance(s, str)},
             )
             is_same = then == now and batch.optimizer == (request.optimizer or batch.optimizer)
@@ -223,9 +221,9 @@ class Finder:
             found = [Difference(Cause.FLAGS, "other trials")]
         else:
             found = []
-        return found
+        return found + self._same_seed(request.run, former)
 
-    def _of_files(self, wanted: _Wanted, former: Run) -> list[Difference]:
+    def _of_files(self, wanted: Wanted, former: Run) -> list[Difference]:
         if former.batch is None:
             return self._files(wanted, former)
         found: dict[Difference, None] = {}
@@ -241,11 +239,11 @@ class Finder:
             found.update(dict.fromkeys(self._files(wanted, stored.run)))
         return list(found)
 
-    def _files(self, wanted: _Wanted, former: Run) -> list[Difference]:
+    def _files(self, wanted: Wanted, former: Run) -> list[Difference]:
         environment = [
             Difference(Cause.ENVIRONMENT, text) for text in self._environment(wanted.plan, former)
         ]
-        given = _Given(wanted.plan, former, self.digest)
+        given = Given(wanted.plan, former, self.digest)
         required = [Difference(Cause.REQUIREMENTS, text) for text in given.differences]
         return [*environment, *required, *self._inputs(wanted, former, given),
                 *self._outputs(former)]  # fmt: skip
@@ -265,7 +263,7 @@ class Finder:
             self._known[path] = known
         return known
 
-    def _inputs(self, wanted: _Wanted, former: Run, given: _Given) -> list[Difference]:
+    def _inputs(self, wanted: Wanted, former: Run, given: Given) -> list[Difference]:
         root = wanted.plan.root.path
         found = []
         if former.coverage == UNWATCHED:
@@ -294,7 +292,7 @@ class Finder:
         if file.digest is None:
             return f"is not known by content: {file.reason or 'it could not be read'}"
         if file.files is None:
-            return _differs(self.digest(path), file.digest)
+            return differs(self.digest(path), file.digest)
         from reenact.execute.data_sets import read_data_set
 
         try:
@@ -310,7 +308,7 @@ class Finder:
         for name, _, digest in listed:
             if digest is None:
                 return f"is not known by content: {name}"
-            problem = _differs(self.digest(f"{path}/{text_to_path(name)}"), digest)
+            problem = differs(self.digest(f"{path}/{text_to_path(name)}"), digest)
             if problem is not None:
                 return f"differs: {name} {problem}"
         return None
@@ -328,31 +326,12 @@ class Finder:
                     is_same = False
                 problem = None if is_same else "is gone"
             elif file.digest is not None:
-                problem = _differs(self.digest(path), file.digest)
+                problem = differs(self.digest(path), file.digest)
             elif not os.path.lexists(path):
                 problem = "is gone"
             if problem is not None:
                 found.append(Difference(Cause.OUTPUTS, f"{file.path} {problem}"))
         return found
-
-    # --- source and definition ---
-
-    def definition(self, digest: Digest) -> tuple[Any, frozenset[str]]:
-        """Return what a definition says, wherever it stands, and the files in which it stands."""
-        if digest not in self._definitions:
-            files: set[str] = set()
-            said = _without_places(decode_definition(self._store.blobs.get(digest)), files)
-            self._definitions[digest] = said, frozenset(files)
-        return self._definitions[digest]
-
-    def tree(self, digest: Digest) -> SourceTree | None:
-        """Return the list of a snapshot's files; None where it is lost."""
-        if digest not in self._trees:
-            try:
-                self._trees[digest] = read_tree(self._store.blobs, digest)
-            except ReenactError:
-                self._trees[digest] = None
-        return self._trees[digest]
 
     # --- environment ---
 
@@ -376,7 +355,7 @@ class Finder:
             versions = (then.python.version, now.python.version)
             is_same = versions[0] == versions[1]
             found.append("another Python" if is_same else f"Python {versions[0]} → {versions[1]}")
-        return [*found, *_packages(then, now)]
+        return [*found, *differing_packages(then, now)]
 
     def _recorded_environment(self, digest: Digest) -> Environment | None:
         if digest not in self._environments:
@@ -398,197 +377,6 @@ class Finder:
         return self._now[key]
 
 
-class _Given:
-    """What a plan is given of what its operation requires, against what a former run was given.
-
-    Attributes:
-        differences: what that can be seen of without a look at contents.
-    """
-
-    def __init__(self, plan: Plan, former: Run, digest: Callable[[str], Digest | str]) -> None:
-        self.differences: list[str] = []
-        self._places: dict[str, str] = {}
-        self._settled: set[str] = set()
-        then: dict[str, list[Dependency]] = {}
-        for dependency in former.dependencies:
-            then.setdefault(dependency.resource, []).append(dependency)
-        for planned in plan.requirements:
-            same = then.get(printable(planned.resource))
-            if not same:
-                self.differences.append(f"{planned.resource} is new")
-                continue
-            self._compare(planned, same.pop(0), digest)
-        self.differences += [f"{name} is required no more" for name, left in then.items() if left]
-
-    def is_settled(self, path: str) -> bool:
-        """Tell whether a file comes out of something that is known to be the same."""
-        return any(one in self._settled for one in _with_parents(path))
-
-    def place_of(self, path: str) -> str | None:
-        """Return where a file would come from that is given; None for all others."""
-        for one in _with_parents(path):
-            if one in self._places:
-                return self._places[one] + path[len(one) :]
-        return None
-
-    def _compare(
-        self, planned: Planned, then: Dependency, digest: Callable[[str], Digest | str]
-    ) -> None:
-        paths = [text_to_path(path) for path in then.paths]
-        name = planned.resource
-        if planned.version != then.version:
-            self.differences.append(f"{name} {then.version} → {planned.version}")
-        if planned.url is not None:
-            # What was loaded from there once is not loaded again.
-            if then.uri != printable(redact_text(planned.source.spec)):
-                self.differences.append(f"{name} is loaded from elsewhere")
-            self._settled.update(paths)
-        elif planned.archive is not None and then.digest is not None:
-            problem = _differs(digest(planned.archive), then.digest)
-            if problem is not None:
-                self.differences.append(f"{name} {problem}")
-            self._settled.update(paths)
-        elif planned.archive is not None:
-            self._places.update(dict.fromkeys(paths, planned.archive))
-        else:
-            now = {piece.path: piece.at for piece in planned.pieces}
-            if now.keys() != set(paths):
-                self.differences.append(f"{name} gives other files")
-            self._settled.update(path for path in paths if path not in now)
-            self._places.update(now)
-
-
-def _with_parents(path: str) -> Iterable[str]:
-    while path:
-        yield path
-        path = path.rpartition("/")[0]
-
-
-class _Wanted:
-    """A run that would be started."""
-
-    def __init__(self, plan: Plan, tree: PlannedTree | None, run: Run, finder: Finder) -> None:
-        self.plan = plan
-        self.tree = tree
-        self.run = run
-        self._finder = finder
-        files: set[str] = set()
-        self._said: Any = None
-        if plan.prepared is not None:
-            self._said = _without_places(plan.prepared.definition, files)
-        self._files = frozenset(files)
-
-    def differences(self, former: Run) -> list[Difference]:
-        """Return what differs of operation, source and variables: what needs no look at files."""
-        run = self.run
-        found = [Difference(Cause.OPERATION, text) for text in self._operation(former)]
-        found += [Difference(Cause.SOURCE, text) for text in self._source(former)]
-        names = sorted({**run.variables, **former.variables})
-        found += [
-            Difference(Cause.VARIABLES, name)
-            for name in names
-            if run.variables.get(name) != former.variables.get(name)
-            or run.variables.get(name) == REDACTED
-        ]
-        return found
-
-    def _operation(self, former: Run) -> list[str]:
-        now, then = self.run.operation, former.operation
-        found = []
-        if _bare(now) != _bare(then):
-            found.append("it was another one")
-        elif now.definition != then.definition:
-            try:
-                said = (
-                    None if then.definition is None else self._finder.definition(then.definition)[0]
-                )
-            except ReenactError:
-                said = None
-            if said is None or said != self._said:
-                found.append("its definition in the project file")
-        # A command gets flags as they were typed: `1.10`.
-        is_command = now.kind is OperationKind.COMMAND and now.definition is None
-        has_same_flags = _canonical(self.run.flags) == _canonical(former.flags)
-        if is_command and has_same_flags and self.run.command != former.command:
-            found.append("its command")
-        if self.run.cwd != former.cwd:
-            found.append(f"it ran in `{former.cwd}`")
-        if self.run.in_place != former.in_place:
-            found.append("it ran in place" if former.in_place else "it did not run in place")
-        return found
-
-    def _source(self, former: Run) -> list[str]:
-        if self.tree is None or former.source is None:
-            return ["it is not recorded"]
-        now, then = self.tree.source.tree, former.source.tree
-        if now == then:
-            return []
-        recorded = self._finder.tree(then)
-        if recorded is None:
-            return ["what was recorded of it is lost"]
-        # What the project file says of the operation is compared by itself.
-        old = {path: (mode, digest) for path, mode, _, digest in recorded.files}
-        new = {file.path: (file.mode, file.digest) for file in self.tree.tree.sources}
-        links = {path: ("link", target) for path, target in recorded.links}
-        links_now = {path: ("link", target) for path, target in self.tree.tree.source_links}
-        before: Mapping[str, object] = {**old, **links}
-        after: Mapping[str, object] = {**new, **links_now}
-        return [
-            path
-            for path in sorted({*before, *after})
-            if before.get(path) != after.get(path) and path not in self._files
-        ]
-
-
-def _bare(operation: Operation) -> Operation:
-    return msgspec.structs.replace(operation, definition=None, file=None)
-
-
-def _without_places(value: Any, files: set[str]) -> Any:
-    """Return what a definition says, without where it says so; collect the files."""
-    if isinstance(value, Place):
-        files.add(value.file)
-        return None
-    if isinstance(value, msgspec.Struct):
-        names = value.__struct_fields__
-        return (type(value).__name__, *(_without_places(getattr(value, n), files) for n in names))
-    if isinstance(value, dict):
-        return {key: _without_places(item, files) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_places(item, files) for item in value]
-    return to_json(flag_to_json(value))
-
-
-def _differs(found: Digest | str, digest: Digest) -> str | None:
-    if found == digest:
-        return None
-    return found if " " in found else "changed"
-
-
-def _packages(then: Environment, now: Environment) -> list[str]:
-    def versions(environment: Environment) -> dict[str, object]:
-        own = {p.name: (p.version, p.origin) for p in environment.packages or ()}
-        return {**{p.name: (p.version, p.build) for p in environment.conda}, **own}
-
-    def shown(value: object) -> str:
-        return "absent" if value is None else str(value[0])  # type: ignore[index]  # a pair
-
-    before, after = versions(then), versions(now)
-    return [
-        f"{name} {shown(before.get(name))} → {shown(after.get(name))}"
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _canonical(flags: Mapping[str, Any]) -> dict[str, bytes]:
-    return {name: to_json(flag_to_json(value)) for name, value in flags.items()}
-
-
-def _shown(flags: Mapping[str, Any], name: str) -> str:
-    return to_json(flag_to_json(flags[name])).decode() if name in flags else "unset"
-
-
 def _settings(entries: Iterable[Entry]) -> list[bytes]:
     return [to_json([entry.flags, entry.seed]) for entry in entries]
 
@@ -596,3 +384,7 @@ def _settings(entries: Iterable[Entry]) -> list[bytes]:
 def _is(attribute: str, text: str) -> Comparison:
     operand = Operand(Kind.ATTRIBUTE, attribute)
     return Comparison(operand, Relation.EQUAL, (Value(ValueKind.TEXT, text),))
+
+
+def _shown(flags: Mapping[str, Any], name: str) -> str:
+    return to_json(flag_to_json(flags[name])).decode() if name in flags else "unset"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from reenact.actions.defined_operation import define
 from reenact.actions.operations import Offered
-from reenact.actions.project_operation import define
 from reenact.errors import ReenactError
 from reenact.model.flags import FlagSet
 from reenact.project.merged_flags import MergedFlag, merge_flags

@@ -9,7 +9,12 @@ import msgspec
 
 from reenact.actions.context import Context
 from reenact.actions.operation_flags import MergedFlag, detected_flags, merge_flags
-from reenact.actions.operations import Offered, find_operation, nearest_operation
+from reenact.actions.operations import (
+    Offered,
+    find_operation,
+    find_operation_by_part,
+    nearest_operation,
+)
 from reenact.actions.resources.requirements import requirement_flags
 from reenact.errors import CannotRun, ReenactError
 from reenact.model.flags import FlagSet
@@ -57,6 +62,9 @@ def describe_operation(context: Context, name: str, *, is_module: bool = False) 
     try:
         target = resolve_script(name, context.directory)
     except CannotRun as error:
+        offered = find_operation_by_part(context, name)
+        if offered is not None:
+            return describe(offered)
         close = nearest_operation(context, name)
         if close is None:
             raise

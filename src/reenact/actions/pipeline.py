@@ -19,24 +19,27 @@ from reenact.actions.ground import (
     RunRequest,
     find_ground,
     find_pipeline,
-    with_defaults_for_many,
+    package_root,
+    settings_for_many,
 )
 from reenact.actions.operations import Offered, find_operation
-from reenact.actions.plan import Plan, plan_on
-from reenact.actions.project_operation import Defined, Prepared, prepare
+from reenact.actions.plan import Plan, plan_on, project_of_package
+from reenact.actions.project_operation import Prepared
 from reenact.actions.run_definition import decode_definition, encode_definition
+from reenact.actions.search_defaults import OptimizerFlags
 from reenact.actions.step_order import Ordered, order_steps
+from reenact.actions.step_request import (
+    own_settings,
+    prepare_pipeline,
+    refuse_attributes,
+    request_of_step,
+)
 from reenact.actions.trials import request_of as request_of_trial
-from reenact.errors import BadProjectFile, ReenactError, UsageError
-from reenact.model.flags import FlagSet, FlagValue
-from reenact.model.paths import path_to_text, printable
+from reenact.errors import BadProjectFile, ReenactError
+from reenact.model.flags import FlagValue
+from reenact.model.paths import path_to_text, printable, text_to_path
 from reenact.model.run import Operation, OperationKind, Pipeline, Project, Run, Step
 from reenact.project.file.model import OperationDef, Place, SourceKind, StepDef
-from reenact.project.flag_text import format_value
-from reenact.project.merged_flags import merge_flags
-from reenact.project.operation import Target
-from reenact.project.template import fill, names_in, value_text
-from reenact.search.values import Single, read_settings
 from reenact.snapshot.project_root import ProjectRoot, find_root, identify
 from reenact.store.blobs import digest_bytes
 
@@ -127,12 +130,11 @@ def plan_pipeline(request: PipelineRequest, offered: Offered, context: Context) 
         CannotRun: something that a step runs is not there.
         UsageError: the request contradicts itself, or a flag is refused.
     """
-    home = offered.project.directory
-    root = context.root if context.root.path == home else find_root(home, context.home)
-    if root.path != home:
-        root = ProjectRoot(home, root.toplevel, False)
+    root = root_of(offered, context)
     project = context.project
-    if root.path != context.root.path:
+    if offered.package is not None:
+        project = project_of_package(root, context)
+    elif root.path != context.root.path:
         project = identify(root, context.env, context.store.cache_directory)
     maker = _Maker(context, root, project, offered, None)
     return maker.pipeline(request, offered.definition, offered.project.file, offered.name, ())
@@ -150,15 +152,29 @@ def plan_again(
         context: where.
     """
     assert former.pipeline is not None
-    path = former.project.root if os.path.isdir(former.project.root) else context.root.path
-    root = find_root(path, context.home)
-    if root.path != path:
-        root = ProjectRoot(path, root.toplevel, False)
-    maker = _Maker(context, root, former.project, None, former)
+    maker = _Maker(context, root_again(former, context), former.project, None, former)
     operation = former.operation
     return maker.pipeline(
         request, definition, operation.file or "", operation.name, (), former.pipeline
     )
+
+
+def root_of(offered: Offered, context: Context) -> ProjectRoot:
+    """Return what the steps of a pipeline of a project file run in."""
+    home = offered.project.directory
+    if offered.package is not None:
+        return package_root(home)
+    root = context.root if context.root.path == home else find_root(home, context.home)
+    return root if root.path == home else ProjectRoot(home, root.toplevel, False)
+
+
+def root_again(former: Run, context: Context) -> ProjectRoot:
+    """Return what the steps of a former pipeline run in, where it is now."""
+    path = former.project.root if os.path.isdir(former.project.root) else context.root.path
+    if former.operation.package is not None:
+        return package_root(path)
+    root = find_root(path, context.home)
+    return root if root.path == path else ProjectRoot(path, root.toplevel, False)
 
 
 class _Maker:
@@ -198,8 +214,10 @@ class _Maker:
         if name in above:
             chain = " → ".join(f"`{one}`" for one in (*above[above.index(name) :], name))
             raise BadProjectFile(f"{definition.place}: pipelines start each other: {chain}")
-        own, for_steps = _own_settings(definition, request.run.settings)
-        prepared = _prepare(definition, file, self._root.path, own, request.run, self._context)
+        own, for_steps = own_settings(definition, request.run.settings)
+        prepared = prepare_pipeline(
+            definition, file, self._root.path, own, request.run, self._context
+        )
         settings = {**prepared.values, **for_steps}
         awaited = request.run.awaited | self._awaited(definition, ())
         request = msgspec.structs.replace(
@@ -217,6 +235,7 @@ class _Maker:
             model=definition.model or None,
             file=path_to_text(file),
             definition=digest_bytes(encode_definition(definition)),
+            package=self._package if self._former is None else self._former.operation.package,
             is_stoppable=definition.stoppable,
         )
         return PlannedPipeline(
@@ -239,7 +258,7 @@ class _Maker:
         above: tuple[str, ...],
         recorded: Pipeline | None,
     ) -> PlannedStep:
-        _refuse(step)
+        refuse_attributes(step)
         former = None if recorded is None else _find_step(recorded, step)
         try:
             return self._planned(step, pipeline, values, request, above, former)
@@ -266,7 +285,12 @@ class _Maker:
         if former is not None and former.pipeline is not None:
             return self._nested_again(step, run, request, above, former)
         if former is not None:
-            run = msgspec.structs.replace(run, target=None, like=self._like(former))
+            run = msgspec.structs.replace(
+                run,
+                target=None,
+                like=self._like(former),
+                python=run.python or (text_to_path(former.python) if former.python else None),
+            )
         else:
             offered = find_pipeline(run, self._context)
             if offered is not None:
@@ -279,8 +303,8 @@ class _Maker:
                         inner, offered.definition, offered.project.file, offered.name, above
                     )
                 return PlannedStep(step, (), run, nested=planned)
-            run = with_defaults_for_many(run, self._context)
-        return plan_step(step, run, find_ground(run, self._context), self._context)
+        run, ground = _with_defaults_for_many(run, find_ground(run, self._context))
+        return plan_step(step, run, ground, self._context)
 
     def _awaited(self, definition: OperationDef, above: tuple[str, ...]) -> frozenset[str]:
         """Return the names of all operations that a pipeline makes runs of."""
@@ -341,21 +365,75 @@ class _Maker:
         return step.run
 
 
+def vary(planned: PlannedPipeline, request: PipelineRequest, context: Context) -> PlannedPipeline:
+    """Work out the same pipeline with other settings, on the ground that its steps stand on.
+
+    Raises:
+        UsageError: a flag is refused.
+    """
+    awaited = planned.request.run.awaited
+    run = msgspec.structs.replace(request.run, awaited=awaited)
+    request = msgspec.structs.replace(request, run=run)
+    definition = planned.definition
+    own, for_steps = own_settings(definition, run.settings)
+    file, root = planned.operation.file or "", planned.root.path
+    prepared = prepare_pipeline(definition, file, root, own, run, context)
+    values = {**prepared.values, **for_steps}
+    return planned._replace(
+        request=request,
+        prepared=prepared,
+        settings={**own, **for_steps},
+        steps=tuple(_vary_step(step, definition, values, request, context)
+                    for step in planned.steps),
+    )  # fmt: skip
+
+
+def _vary_step(
+    step: PlannedStep,
+    pipeline: OperationDef,
+    values: Mapping[str, FlagValue],
+    request: PipelineRequest,
+    context: Context,
+) -> PlannedStep:
+    former = step.request
+    run = request_of_step(step.definition, pipeline, step.operation.name, values, request.run)
+    run = msgspec.structs.replace(
+        run, target=former.target, like=former.like, python=run.python or former.python
+    )
+    if step.nested is not None:
+        inner = msgspec.structs.replace(request, run=run)
+        return step._replace(request=run, nested=vary(step.nested, inner, context))
+    assert step.ground is not None
+    own = step.ground.request
+    again = msgspec.structs.replace(run, python=own.python, snapshot=own.snapshot)
+    run, ground = _with_defaults_for_many(run, step.ground._replace(request=again))
+    return plan_step(step.definition, run, ground, context)._replace(needs=step.needs)
+
+
+def _with_defaults_for_many(run: RunRequest, ground: Ground) -> tuple[RunRequest, Ground]:
+    """Let flags of a step that are not set have the several values that are their default."""
+    if ground.defined is None:
+        return run, ground
+    more = settings_for_many(ground.defined, ground.request.settings)
+    own = msgspec.structs.replace(ground.request, settings={**more, **ground.request.settings})
+    run = msgspec.structs.replace(run, settings={**more, **run.settings})
+    return run, ground._replace(request=own)
+
+
 def plan_step(step: StepDef, run: RunRequest, ground: Ground, context: Context) -> PlannedStep:
     """Work out a step that is a run or a batch, on its ground.
 
     Raises:
         UsageError: a flag is refused.
     """
-    remarks = []
-    if step.opt_flags:
-        remarks.append(f"{step.place}: `opt-flags` have no effect")
+    remarks: list[str] = []
     many = BatchRequest(
         run=run,
         files=tuple(os.path.join(ground.root.path, path) for path in step.batch_files),
         trials=step.max_trials,
         jobs=step.jobs,
         optimizer=step.optimizer,
+        optimizer_flags=OptimizerFlags(step.opt_flags),
         objectives=tuple((o.direction, o.column) for o in step.objectives),
         random_seed=step.random_seed or 0,
         fail_fast=step.fail_on_trial_error,
@@ -398,158 +476,6 @@ def replan(step: PlannedStep, run: RunRequest, context: Context) -> PlannedStep:
     request = _on(step.ground, run)
     ground = step.ground._replace(request=request)
     return plan_step(step.definition, request, ground, context)._replace(needs=step.needs)
-
-
-# --- flags ---
-
-
-def _own_settings(
-    definition: OperationDef, settings: Mapping[str, str | FlagValue]
-) -> tuple[dict[str, str | FlagValue], dict[str, str | FlagValue]]:
-    """Separate the pipeline's own flags from those of its steps: `step:flag`."""
-    prefixes = tuple(f"{n}:" for s in definition.steps or () for n in (s.name, s.run))
-    own: dict[str, str | FlagValue] = {}
-    others: dict[str, str | FlagValue] = {}
-    for name, value in settings.items():
-        is_own = definition.find_flag(name) is not None or not name.startswith(prefixes)
-        (own if is_own else others)[name] = value
-    return own, others
-
-
-def _prepare(
-    definition: OperationDef,
-    file: str,
-    root: str,
-    settings: Mapping[str, str | FlagValue],
-    run: RunRequest,
-    context: Context,
-) -> Prepared:
-    none = FlagSet(kind="none")
-    target = Target(OperationKind.COMMAND, definition.full_name, None, (), False)
-    merged = merge_flags(definition, none)
-    defined = Defined(definition, file, root, target, merged, none, name=definition.full_name)
-    known = defined.flags
-    for name, setting in read_settings(settings, known, force=run.force_flags).items():
-        if not isinstance(setting, Single):
-            raise UsageError(
-                f"`{name}` has several values, and a pipeline runs once",
-                hint=f"`STEP:{name}=…` gives them to a step, which is then a batch",
-            )
-    for name in defined.defaults_for_many():
-        if name not in settings:
-            flag = definition.find_flag(name)
-            raise UsageError(
-                f"{flag.place if flag else definition.place}: flag `{name}` of pipeline "
-                f"`{definition.full_name}` has several values, and a pipeline runs once",
-                hint="give them to the flag of a step, which is then a batch",
-            )
-    return prepare(
-        defined,
-        settings,
-        env=context.env,
-        variables=run.variables,
-        cwd=root,
-        python=None,
-        label=run.label,
-        force=run.force_flags,
-    )
-
-
-def request_of_step(
-    step: StepDef,
-    pipeline: OperationDef,
-    name: str,
-    values: Mapping[str, FlagValue],
-    run: RunRequest,
-) -> RunRequest:
-    """Return what a step runs.
-
-    Args:
-        step: the step.
-        pipeline: whose step it is.
-        name: of its operation.
-        values: flags of the pipeline, and settings of its steps' flags.
-        run: what is asked of all steps.
-
-    Raises:
-        BadProjectFile: it refers to what is no flag.
-    """
-    filler = _Filler(step, pipeline, values)
-    found: dict[str, str | FlagValue] = {n: filler.text(t) for n, t in step.settings.items()}
-    found.update({n: filler.value(v) for n, v in step.flags.items()})
-    for prefix in dict.fromkeys((f"{step.run}:", f"{name}:", f"{step.name}:")):
-        for flag, value in values.items():
-            if flag.startswith(prefix):
-                found[flag.removeprefix(prefix)] = value
-    return msgspec.structs.replace(
-        run,
-        target=name,
-        settings={n: _setting(v) for n, v in found.items() if v is not None},
-        force_flags=run.force_flags or step.force_flags,
-        label=filler.label(step.label) or run.label,
-        comment=filler.label(step.comment),
-        tags=tuple(dict.fromkeys((*run.tags, *(filler.label(t) or "" for t in step.tags)))),
-        gpus=filler.label(step.gpus) if step.gpus is not None else run.gpus,
-        time_limit_s=step.stop_after_s or run.time_limit_s,
-        among=() if step.isolate_runs else None,
-        run_id=None,
-        directory=None,
-        part=step.name,
-        priority=0,
-    )
-
-
-class _Filler:
-    """Puts the pipeline's flags where a step refers to them."""
-
-    def __init__(
-        self, step: StepDef, pipeline: OperationDef, values: Mapping[str, FlagValue]
-    ) -> None:
-        self._step = step
-        self._pipeline = pipeline
-        self._values = values
-
-    def text(self, text: str) -> FlagValue:
-        """Return the value where a text is nothing but a reference, else the filled text."""
-        names = names_in(text)
-        for name in names:
-            if name not in self._values:
-                raise BadProjectFile(
-                    f"{self._step.place}: step `{self._step.name}` refers to `{name}`, which is no "
-                    f"flag of pipeline `{self._pipeline.full_name}`",
-                    hint=f"`\\${{{name}}}` stands for itself",
-                )
-        if names and text == f"${{{names[0]}}}":
-            return self._values[names[0]]
-        if not names and "\\${" not in text:
-            return text
-        return fill(text, {name: value_text(self._values[name]) for name in names})
-
-    def value(self, value: FlagValue) -> FlagValue:
-        """Fill a value of a YAML file."""
-        if isinstance(value, str):
-            return self.text(value)
-        return [self.value(item) for item in value] if isinstance(value, list) else value
-
-    def label(self, text: str | None) -> str | None:
-        """Fill what is the pipeline's in a text, and leave the rest to the step."""
-        if text is None:
-            return None
-        known = {n: value_text(self._values[n]) for n in names_in(text) if n in self._values}
-        return fill(text, {n: known.get(n, f"${{{n}}}") for n in names_in(text)})
-
-
-def _setting(value: FlagValue) -> str | FlagValue:
-    """Return a value as it would be typed, where that can mean more than the value: a list."""
-    return format_value(value) if isinstance(value, list) else value
-
-
-def _refuse(step: StepDef) -> None:
-    for attribute, is_set in (("remote", step.remote), ("stage-trials", step.stage_trials)):
-        if is_set:
-            raise BadProjectFile(
-                f"{step.place}: `{attribute}` of step `{step.name}` is not supported"
-            )
 
 
 # --- order ---

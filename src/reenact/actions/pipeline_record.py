@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from reenact import __version__
 from reenact.actions.context import Context
-from reenact.actions.ground import RunRequest
 from reenact.actions.pipeline import PlannedPipeline, PlannedStep
-from reenact.actions.plan import redacted
+from reenact.actions.plan import Plan, redacted
 from reenact.actions.project_tree import PlannedTree, look_at_tree
-from reenact.errors import UsageError
+from reenact.errors import CannotRun, UsageError
 from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId
 from reenact.model.paths import path_to_text, printable
-from reenact.model.run import Notes, Pipeline, Run, Step
+from reenact.model.run import Pipeline, Run, Step
 from reenact.model.secrets import REDACTED, redact
 from reenact.project.flag_text import format_value
+from reenact.project.operation import find_python
 
 
-def settings_again(former: Run, settings: dict[str, str | FlagValue]) -> dict[str, str | FlagValue]:
+def settings_again(
+    former: Run, settings: Mapping[str, str | FlagValue]
+) -> dict[str, str | FlagValue]:
     """Return how a pipeline's flags were set.
 
     Args:
@@ -74,8 +77,10 @@ class Trees:
                 self._by_plan[id(step.definition)] = tree
 
 
-def first_record(run_id: RunId, planned: PlannedPipeline, trees: Trees) -> Run:
-    """Return the record with which a pipeline begins."""
+def first_record(
+    run_id: RunId, planned: PlannedPipeline, trees: Trees, *, is_staged: bool = False
+) -> Run:
+    """Return the record with which a pipeline begins, or waits to begin."""
     request = planned.request
     prepared = planned.prepared
     now = datetime.now(UTC)
@@ -100,15 +105,19 @@ def first_record(run_id: RunId, planned: PlannedPipeline, trees: Trees) -> Run:
         typed=typed,
         variables=variables,
         in_place=request.run.in_place,
-        started=now,
-        supervisor_pid=os.getpid(),
+        started=None if is_staged else now,
+        staged=now if is_staged else None,
+        supervisor_pid=None if is_staged else os.getpid(),
         parent=request.run.parent,
         part=request.run.part if request.run.parent is not None else None,
-        pipeline=_describe(planned, trees),
+        seed=request.run.seed,
+        is_deterministic=request.run.deterministic,
+        pipeline=describe_pipeline(planned, trees),
     )
 
 
-def _describe(planned: PlannedPipeline, trees: Trees) -> Pipeline:
+def describe_pipeline(planned: PlannedPipeline, trees: Trees) -> Pipeline:
+    """Return what a record says of the steps, as they are planned."""
     steps = []
     for step in planned.steps:
         tree = trees.of(step)
@@ -120,7 +129,8 @@ def _describe(planned: PlannedPipeline, trees: Trees) -> Pipeline:
                 needs=step.needs,
                 source=tree.source if tree is not None and is_kept else None,
                 cwd="." if step.plan is None else path_to_text(step.plan.cwd),
-                pipeline=None if step.nested is None else _describe(step.nested, trees),
+                python=None if step.plan is None else _interpreter_of(step.plan),
+                pipeline=None if step.nested is None else describe_pipeline(step.nested, trees),
                 fails_with_trials=step.definition.fail_on_trial_error,
             )
         )
@@ -133,10 +143,9 @@ def _describe(planned: PlannedPipeline, trees: Trees) -> Pipeline:
     )
 
 
-def notes_of(request: RunRequest, label: str | None) -> Notes:
-    """Return what the user says about a pipeline from the start."""
-    return Notes(
-        label=None if label is None else printable(label),
-        tags=tuple(map(printable, request.tags)),
-        comment=None if request.comment is None else printable(request.comment),
-    )
+def _interpreter_of(plan: Plan) -> str | None:
+    """Return the interpreter that a step gets now, so that it is the same one later."""
+    try:
+        return path_to_text(find_python(plan.env, plan.request.python))
+    except CannotRun:
+        return None

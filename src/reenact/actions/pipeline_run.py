@@ -8,17 +8,15 @@ killed, `resume_pipeline` runs what is missing. All steps run from the source of
 from __future__ import annotations
 
 import os
-import re
-import signal
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import NamedTuple
 
 import msgspec
 
 from reenact.actions.asked import asked_of, read_asked, write_asked
-from reenact.actions.batch import resume_batch, start_batch
+from reenact.actions.batch import start_batch
+from reenact.actions.batch_resume import resume_batch
 from reenact.actions.children import (
     Children,
     End,
@@ -32,7 +30,8 @@ from reenact.actions.children import (
 )
 from reenact.actions.context import Context
 from reenact.actions.ground import RunRequest
-from reenact.actions.needed import Answer, Cause, Difference, Finder
+from reenact.actions.needed import Answer, Finder
+from reenact.actions.needed_differences import Cause, Difference
 from reenact.actions.pipeline import (
     PipelineRequest,
     PlannedPipeline,
@@ -40,72 +39,22 @@ from reenact.actions.pipeline import (
     plan_again,
     replan,
 )
-from reenact.actions.pipeline_record import (
-    Trees,
-    first_record,
-    notes_of,
-    settings_again,
-)
+from reenact.actions.pipeline_listener import PipelineListener
+from reenact.actions.pipeline_record import Trees, first_record, settings_again
 from reenact.actions.plan import plan_run
+from reenact.actions.queue import refuse_to_stage
 from reenact.actions.run_definition import decode_definition, encode_definition
 from reenact.actions.run_directory import begin_again, new_run, publish, take_over
-from reenact.actions.step_checks import failed_checks
-from reenact.actions.step_order import waits_for
-from reenact.actions.steps import (
-    StepEntry,
-    StepState,
-    append_entry,
-    read_entries,
-    reopened,
-    state_of,
-)
-from reenact.actions.trial_source import BatchListener
-from reenact.actions.trials import read_entries as read_trial_entries
+from reenact.actions.step_ledger import StepLedger
+from reenact.actions.steps import StepEntry, StepState
 from reenact.errors import Damaged, ReenactError
 from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId, new_run_id
-from reenact.model.paths import printable
-from reenact.model.run import Exit, Remark, Run, Status
+from reenact.model.run import Run, Status
 from reenact.store.files import remove_if_there, store_errors
-from reenact.store.index import Index
+from reenact.store.index import tell_index
 from reenact.store.lock import Lock
 from reenact.store.store import RECORD_DIRECTORY, STOP_MARKER, Store
-
-_NOT_IN_A_LINK = re.compile(r"[ :/\\]")
-_SIGNALS = {
-    "interrupt": signal.SIGINT,
-    "terminate": signal.SIGTERM,
-    "stop": signal.SIGTERM,
-    "hangup": signal.SIGHUP,
-}
-
-
-class PipelineListener(Protocol):
-    """Who shows the user what happens."""
-
-    def begin(self, run: Run) -> None:
-        """Hear that the pipeline exists."""
-        ...
-
-    def explain(self, step: str, answer: Answer) -> None:
-        """Hear why a step runs, or need not."""
-        ...
-
-    def started(self, state: StepState, *, has_terminal: bool) -> None:
-        """Hear that a step starts."""
-        ...
-
-    def ended(self, state: StepState) -> None:
-        """Hear that a step has ended, was taken from an earlier run, or is skipped."""
-        ...
-
-    def of_batch(self, *, has_terminal: bool) -> BatchListener:
-        """Return who listens to a batch that is a step."""
-        ...
-
-    def of_pipeline(self, step: str) -> PipelineListener:
-        """Return who listens to a pipeline that is a step."""
-        ...
 
 
 class FinishedPipeline(NamedTuple):
@@ -128,25 +77,54 @@ def start_pipeline(
         planned: the pipeline.
         context: where.
         listener: told what happens.
-        trees: the project's files as the pipeline around it has found them.
+        trees: the project's files as the pipeline or batch around it has found them.
 
     Raises:
         CannotRun: the store cannot be written; nothing has run.
     """
-    request = planned.request
-    check_jobs(request.jobs, in_place=request.run.in_place)
+    check_jobs(planned.request.jobs, in_place=planned.request.run.in_place)
+    run, trees, lock = _make(planned, context, trees, is_staged=False)
+    return _Pipeline(run, planned, trees, context, listener).supervise(lock)
+
+
+def stage_pipeline(
+    planned: PlannedPipeline, context: Context, *, trees: Trees | None = None
+) -> Run:
+    """Set a pipeline aside with the source of its steps, to be started later.
+
+    Args:
+        planned: the pipeline.
+        context: where.
+        trees: the project's files as the batch around it has found them.
+
+    Raises:
+        CannotRun: the store cannot be written.
+        UsageError: it would not run from a snapshot.
+    """
+    refuse_to_stage(planned.request.run)
+    check_jobs(planned.request.jobs, in_place=False)
+    run, _, lock = _make(planned, context, trees, is_staged=True)
+    lock.release(remove=True)
+    tell_index(context.store, run.id)
+    return run
+
+
+def _make(
+    planned: PlannedPipeline, context: Context, trees: Trees | None, *, is_staged: bool
+) -> tuple[Run, Trees, Lock]:
+    """Make the pipeline's run directory, with all that it takes to go on with it later."""
     store = context.store
-    run_id = RunId(request.run.run_id) if request.run.run_id else new_run_id()
+    request = planned.request.run
+    run_id = RunId(request.run_id) if request.run_id else new_run_id()
     with new_run(store, run_id) as lock:
         if trees is None:
             trees = Trees(context)
             trees.look(planned, keep=True)
-        run = first_record(run_id, planned, trees)
+        run = first_record(run_id, planned, trees, is_staged=is_staged)
         store.blobs.put(encode_definition(planned.definition))
-        directory = f"{store.directory(run_id)}.new/{RECORD_DIRECTORY}"
-        write_asked(directory, asked_of(request.run))
-        publish(store, run, notes_of(request.run, planned.prepared.label))
-    return _Pipeline(run, planned, trees, context, listener).supervise(lock)
+        write_asked(f"{store.directory(run_id)}.new/{RECORD_DIRECTORY}", asked_of(request))
+        publish(store, run, request.notes(planned.prepared.label))
+    return run, trees, lock
 
 
 def resume_pipeline(
@@ -155,21 +133,27 @@ def resume_pipeline(
     listener: PipelineListener,
     *,
     jobs: int | None = None,
+    needed: bool | None = None,
     keep_going: bool | None = None,
     failed_too: bool = False,
-    settings: dict[str, str | FlagValue] | None = None,
+    settings: Mapping[str, str | FlagValue] | None = None,
+    python: str | None = None,
+    gpus: str | None = None,
     quiet: bool = False,
 ) -> FinishedPipeline:
-    """Run what is missing of a pipeline: steps that never ran or that did not complete.
+    """Start a pipeline that was staged, or run what is missing: steps that never ran to an end.
 
     Args:
         former: the pipeline.
         context: where.
         listener: told what happens.
         jobs: how many runs at once; as before when None.
+        needed: take runs that are there instead of starting equal ones; as before when None.
         keep_going: as before when None.
         failed_too: in batches, run the trials again that failed.
         settings: flags that are secrets, which are not recorded.
+        python: interpreter for all steps; that of the beginning when None.
+        gpus: value for CUDA_VISIBLE_DEVICES; as before when None.
         quiet: do not pass the steps' output on.
 
     Raises:
@@ -190,10 +174,12 @@ def resume_pipeline(
                 asked,
                 settings=settings_again(former, settings or {}),
                 parent=former.parent,
+                python=python or asked.python,
+                gpus=asked.gpus if gpus is None else gpus,
                 quiet=quiet,
             ),
             jobs=jobs or pipeline.jobs,
-            needed=pipeline.is_needed,
+            needed=pipeline.is_needed if needed is None else needed,
             keep_going=pipeline.keeps_going if keep_going is None else keep_going,
         )
         check_jobs(request.jobs, in_place=former.in_place)
@@ -205,10 +191,12 @@ def resume_pipeline(
             pipeline=msgspec.structs.replace(
                 pipeline,
                 jobs=request.jobs,
+                is_needed=request.needed,
                 keeps_going=request.keep_going,
                 completed=None,
                 taken=None,
                 failed=None,
+                took={},
             ),
         )
         with store_errors(store.root):
@@ -234,38 +222,28 @@ class _Pipeline:
         listener: PipelineListener,
         failed_too: bool = False,
     ) -> None:
-        assert run.pipeline is not None
         self.run = run
-        self.pipeline = run.pipeline
         self.planned = planned
         self.trees = trees
         self.context = context
         self.store: Store = context.store
         self.listener = listener
         self.failed_too = failed_too
-        self.directory = self.store.directory(run.id)
-        self.record_directory = f"{self.directory}/{RECORD_DIRECTORY}"
         self.steps = {step.name: step for step in planned.steps}
-        self.recorded = {step.name: step for step in self.pipeline.steps}
-        self.needs = {step.name: step.needs for step in planned.steps}
-        entries = read_entries(self.record_directory)
-        self.states = {
-            name: reopened(self.store, state_of(self.store, step, entries.get(name)))
-            for name, step in self.recorded.items()
-        }
-        self._waiting = [name for name, state in self.states.items() if not state.is_done]
-        self._elsewhere = {name for name, state in self.states.items() if state.is_alive}
+        self.ledger = StepLedger(run, planned, self.store)
+        states = self.ledger.states
+        self._waiting = [name for name, state in states.items() if not state.is_done]
+        self._elsewhere = {name for name, state in states.items() if state.is_alive}
         self._running: dict[RunId, tuple[str, int]] = {}
-        self._has_failed = False
         self._finder: Finder | None = None
 
     def supervise(self, lock: Lock) -> FinishedPipeline:
         """Run everything that is missing; write the end."""
-        marker = f"{self.record_directory}/{STOP_MARKER}"
+        marker = self.store.record_path(self.run.id, STOP_MARKER)
         self.listener.begin(self.run)
         places = make_places(self.planned.request.jobs, None, None)
         with ExitStack() as stack:
-            if self.planned.request.needed:
+            if any(self._is_needed(step) for step in self.planned.steps):
                 self._finder = stack.enter_context(Finder(self.context))
             requested = run_parts(
                 self,
@@ -275,23 +253,22 @@ class _Pipeline:
                 stop_asked=lambda: os.path.exists(marker),
                 in_fork=lock.forget,
             )
-        self._skip_the_rest(requested)
-        run = self._ended(requested)
+        if requested is None:
+            for state in self.ledger.skip(self._waiting):
+                self.listener.ended(state)
+        run = self.ledger.ended(requested)
         with store_errors(self.store.root):
             self.store.write_run(run)
             remove_if_there(marker)
             lock.release(remove=True)
-        with suppress(ReenactError), Index(self.store) as index:
-            index.update(run.id)
-        return FinishedPipeline(run, tuple(self.states.values()))
+        tell_index(self.store, run.id)
+        return FinishedPipeline(run, tuple(self.ledger.states.values()))
 
     # --- as a source of parts ---
 
     def ask(self) -> Part | None:
         """Return a step that can start; on the way, take runs that are there already."""
-        while True:
-            if self._has_failed and not self.planned.request.keep_going:
-                return None
+        while self._goes_on:
             ready = [name for name in self._waiting if self._is_ready(name)]
             room = self.planned.request.jobs - sum(n for _, n in self._running.values())
             if not ready or room <= 0:
@@ -308,38 +285,45 @@ class _Pipeline:
                 continue
             if part is not None:
                 return part
+        return None
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether steps are started at all."""
+        return self.planned.request.keep_going or not self.ledger.has_failed
 
     def _is_ready(self, name: str) -> bool:
-        if name in self._elsewhere:
-            return False
-        return all(self.states[other].is_done for other in self.needs[name])
+        return name not in self._elsewhere and self.ledger.is_ready(name)
+
+    def _is_needed(self, step: PlannedStep) -> bool:
+        """Tell whether an earlier run will do for a step."""
+        said = step.definition.needed
+        return self.planned.request.needed if said is None else said
 
     def _prepare(self, name: str, jobs: int) -> Part | None:
         """Return a step's part; None where a run was taken instead."""
         step = self.steps[name]
-        former = self.states[name]
-        again = self._again(step, former, jobs)
-        if again is not None:
-            return again
         run_id = new_run_id()
         request = self._request(step, run_id)
-        if step.nested is not None:
-            return self._nested(step, run_id, request, jobs)
-        step = replan(step, request, self.context)
         why = None
-        is_needed = step.definition.needed
-        if self._finder is None and is_needed:
-            self._finder = Finder(self.context)
-        if self._finder is not None and is_needed is not False:
+        is_new = False
+        if step.nested is None and self._is_needed(step) and self._finder is not None:
+            step, is_new = replan(step, request, self.context), True
             answer = self._find(self._finder, step)
             self.listener.explain(name, answer)
             why = answer.explain()
             if answer.run is not None:
-                self._take(name, answer.run, why)
+                entry = StepEntry(step=name, run=answer.run, is_taken=True, why=why)
+                self._end(self.ledger.take(entry))
                 return None
-        entry = StepEntry(step=name, run=run_id, why=why)
+        again = self._again(step, self.ledger.states[name], jobs)
+        if again is not None:
+            return again
+        if step.nested is not None:
+            return self._nested(step, run_id, request, jobs)
+        step = step if is_new else replan(step, request, self.context)
         weight = jobs if step.batch is not None else 1
-        self._begin(entry, weight)
+        self._begin(StepEntry(step=name, run=run_id, why=why), weight)
         return Part(run_id, f"step `{name}`", self._body(step, jobs))
 
     def _request(self, step: PlannedStep, run_id: RunId) -> RunRequest:
@@ -363,19 +347,8 @@ class _Pipeline:
 
     def _among(self) -> tuple[RunId, ...]:
         """Return the runs of this pipeline, and those that were there for the ones around it."""
-        found = dict.fromkeys(self.planned.request.run.among or ())
-        for state in self.states.values():
-            if state.is_done and state.entry is not None:
-                found.update(dict.fromkeys(self._with_parts(state.entry.run)))
-        return tuple(found)
-
-    def _with_parts(self, run_id: RunId) -> Iterable[RunId]:
-        yield run_id
-        directory = f"{self.store.directory(run_id)}/{RECORD_DIRECTORY}"
-        for trial in read_trial_entries(directory):
-            yield trial.run
-        for entry in read_entries(directory).values():
-            yield from self._with_parts(entry.run)
+        around = self.planned.request.run.among or ()
+        return tuple(dict.fromkeys((*around, *self.ledger.runs())))
 
     def _body(self, step: PlannedStep, jobs: int) -> Callable[[Place], object]:
         tree = self.trees.of(step)
@@ -397,12 +370,8 @@ class _Pipeline:
     def _nested(self, step: PlannedStep, run_id: RunId, request: RunRequest, jobs: int) -> Part:
         nested = step.nested
         assert nested is not None
-        is_needed = step.definition.needed
         inner = msgspec.structs.replace(
-            nested.request,
-            run=request,
-            jobs=jobs,
-            needed=nested.request.needed if is_needed is None else is_needed,
+            nested.request, run=request, jobs=jobs, needed=self._is_needed(step)
         )
         self._begin(StepEntry(step=step.name, run=run_id), jobs)
 
@@ -445,6 +414,7 @@ class _Pipeline:
                     context,
                     self.listener.of_pipeline(step.name),
                     jobs=jobs,
+                    needed=self._is_needed(step),
                     keep_going=self.planned.request.keep_going,
                     failed_too=self.failed_too,
                     quiet=is_quiet,
@@ -475,65 +445,11 @@ class _Pipeline:
         return Part(run.id, f"step `{step.name}`", body)
 
     def _begin(self, entry: StepEntry, weight: int) -> None:
-        append_entry(self.record_directory, entry)
-        self._link(entry)
+        self.ledger.begin(entry)
         self._running[entry.run] = entry.step, weight
-        self.states[entry.step] = StepState(entry.step, entry)
-
-    def tell(self, end: End) -> None:
-        """Take note of how a step ended."""
-        name, _ = self._running.pop(end.part.run_id)
-        entry = self.states[name].entry
-        has_ended = end.stored is not None and end.stored.run is not None
-        state = state_of(
-            self.store,
-            self.recorded[name],
-            entry,
-            problem=None if has_ended else end.problem or "it did not start",
-        )
-        self._end(self._checked(state))
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether steps run that an earlier supervisor of the pipeline has started."""
-        for name in list(self._elsewhere):
-            state = state_of(self.store, self.recorded[name], self.states[name].entry)
-            if not state.is_alive:
-                self._elsewhere.remove(name)
-                if state.is_done:
-                    self._waiting.remove(name)
-                    self._end(self._checked(state))
-                else:
-                    self.states[name] = state
-        return bool(self._elsewhere) or self._can_go_on()
-
-    def _can_go_on(self) -> bool:
-        if self._has_failed and not self.planned.request.keep_going:
-            return False
-        return any(self._is_ready(name) for name in self._waiting)
-
-    # --- what came of a step ---
-
-    def _checked(self, state: StepState) -> StepState:
-        """Return a step with what it was expected to do and did not."""
-        entry = state.entry
-        checks = self.steps[state.name].definition.expect
-        if not checks or entry is None or not state.is_done:
-            return state
-        problems = self._check(state.name, entry.run)
-        if not problems:
-            return state
-        problem = "; ".join(problems)
-        append_entry(self.record_directory, msgspec.structs.replace(entry, problem=problem))
-        return state._replace(problem=problem)
-
-    def _check(self, name: str, run_id: RunId) -> list[str]:
-        checks = self.steps[name].definition.expect
-        return failed_checks(checks, self.store, run_id, self.planned.root.path)
 
     def _end(self, state: StepState) -> None:
-        self.states[state.name] = state
-        self._has_failed = self._has_failed or state.has_failed
+        self.ledger.end(state)
         self.listener.ended(state)
 
     def _find(self, finder: Finder, step: PlannedStep) -> Answer:
@@ -543,63 +459,32 @@ class _Pipeline:
             answer = finder.find_batch(step.batch, step.plan, tree)
         else:
             answer = finder.find(step.plan, tree)
-        if answer.run is not None and (problems := self._check(step.name, answer.run)):
+        if answer.run is not None and (problems := self.ledger.problems(step.name, answer.run)):
             differences = tuple(Difference(Cause.CHECK, problem) for problem in problems)
             return Answer(None, answer.run, differences)
         return answer
 
-    def _take(self, name: str, run_id: RunId, why: str) -> None:
-        entry = StepEntry(step=name, run=run_id, is_taken=True, why=why)
-        append_entry(self.record_directory, entry)
-        self._link(entry)
-        self._end(state_of(self.store, self.recorded[name], entry))
+    def tell(self, end: End) -> None:
+        """Take note of how a step ended."""
+        name, _ = self._running.pop(end.part.run_id)
+        has_ended = end.stored is not None and end.stored.run is not None
+        state = self.ledger.look(name, None if has_ended else end.problem or "it did not start")
+        self._end(self.ledger.checked(state))
 
-    def _link(self, entry: StepEntry) -> None:
-        """Let the step's run directory be found in the pipeline's."""
-        path = f"{self.directory}/{_NOT_IN_A_LINK.sub('_', entry.step)}"
-        with suppress(OSError):
-            if os.path.islink(path):
-                os.unlink(path)
-            os.symlink(f"../{entry.run}", path)
-
-    def _skip_the_rest(self, requested: str | None) -> None:
-        """Say of steps that cannot run any more because of what."""
-        if requested is not None:
-            return
-        failed = {name for name, state in self.states.items() if state.has_failed}
-        for name in self._waiting:
-            state = self.states[name]
-            if name in failed or state.is_done:
-                continue
-            causes = [one for one in self.needs if one in waits_for(name, self.needs) & failed]
-            why = f"`{causes[0]}` has failed" if causes else "another step has failed"
-            self.states[name] = state._replace(is_skipped=True, remark=None, problem=None)
-            self.listener.ended(self.states[name]._replace(problem=None, remark=why))
-
-    def _ended(self, requested: str | None) -> Run:
-        states = list(self.states.values())
-        done = [state for state in states if state.is_done and not state.is_skipped]
-        taken = [state for state in done if state.entry is not None and state.entry.is_taken]
-        failed = [state for state in states if state.has_failed and not state.is_skipped]
-        if requested is not None:
-            end = Exit(signal=_SIGNALS[requested], requested=requested)
-        else:
-            end = Exit(code=0 if len(done) == len(states) else 1)
-        warnings = [
-            Remark(code="step", message=printable(f"step `{state.name}`: {text}"))
-            for state in states
-            for text in (state.problem, state.remark)
-            if text is not None
-        ]
-        return msgspec.structs.replace(
-            self.run,
-            ended=_now(),
-            exit=end,
-            warnings=tuple(warnings),
-            pipeline=msgspec.structs.replace(
-                self.pipeline, completed=len(done), taken=len(taken), failed=len(failed)
-            ),
-        )
+    @property
+    def is_waiting(self) -> bool:
+        """Whether steps run that an earlier supervisor of the pipeline has started."""
+        for name in list(self._elsewhere):
+            state = self.ledger.look(name)
+            if not state.is_alive:
+                self._elsewhere.remove(name)
+                if state.is_done:
+                    self._waiting.remove(name)
+                    self._end(self.ledger.checked(state))
+                else:
+                    self.ledger.states[name] = state
+        can_go_on = self._goes_on and any(self._is_ready(name) for name in self._waiting)
+        return bool(self._elsewhere) or can_go_on
 
     # --- as a listener of the children ---
 
@@ -607,11 +492,7 @@ class _Pipeline:
         """Say that a step starts."""
         warm_up()
         name, _ = self._running[part.run_id]
-        self.listener.started(self.states[name], has_terminal=place.has_terminal)
+        self.listener.started(self.ledger.states[name], has_terminal=place.has_terminal)
 
     def tick(self, children: Children) -> None:
         """Use the time for nothing."""
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

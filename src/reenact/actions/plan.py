@@ -12,6 +12,7 @@ import msgspec
 from reenact import __version__
 from reenact.actions.context import Context
 from reenact.actions.ground import Ground, RunRequest, find_ground, is_inside
+from reenact.actions.randomness import choose_seed, is_deterministic, with_seed
 from reenact.actions.run_definition import encode_definition
 from reenact.errors import CannotRun, UsageError
 from reenact.model.flags import FlagSet, FlagValue, Global
@@ -31,14 +32,15 @@ from reenact.project.operation import (
     unset_placeholders,
 )
 from reenact.project.settings import resolve_flags
-from reenact.project.template import fill_label
+from reenact.project.template import fill_label, label_names
 from reenact.snapshot.project_root import ProjectRoot, identify
 from reenact.snapshot.tree import SourceTree
 from reenact.store.blobs import digest_bytes
 
 if TYPE_CHECKING:
     # What project files are made of takes long to import, and most runs are of scripts.
-    from reenact.actions.project_operation import Defined, Prepared
+    from reenact.actions.defined_operation import Defined
+    from reenact.actions.project_operation import Prepared
     from reenact.actions.resources import Planned
 
 
@@ -61,6 +63,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         remarks: what the reader of the run must know of how it was planned.
         prepared: what an operation of a project file adds.
         requirements: what it requires, as far as it could be found before the start.
+        seed: what random generators get; None: nothing.
+        is_deterministic: frameworks are told to compute without chance where they can.
     """
 
     request: RunRequest
@@ -81,6 +85,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     remarks: tuple[str, ...] = ()
     prepared: Prepared | None = None
     requirements: tuple[Planned, ...] = ()
+    seed: int | None = None
+    is_deterministic: bool = False
 
     def record(self, run_id: RunId, created: datetime) -> Run:
         """Return the run's first record."""
@@ -89,7 +95,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         like = request.like.id if request.like is not None else None
         if former is not None:
             like = former.like
-        elif like == request.parent:
+        elif like in (request.parent, request.reproduces):
             like = None
         secrets = self.secrets
         return Run(
@@ -101,6 +107,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             cwd=path_to_text(self.cwd),
             created=former.created if former is not None else created,
             flags={name: redacted(name, value) for name, value in self.values.items()},
+            params=self._run_attributes(),
             given=tuple(self.given),
             typed=self._typed(),
             variables={n: redact(n, printable(v)) for n, v in request.variables.items()},
@@ -110,8 +117,17 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             parent=request.parent if former is None else former.parent,
             part=request.part if former is None else former.part,
             variant=self._variant(),
+            seed=self.seed,
+            is_deterministic=self.is_deterministic,
             staged=None if former is None else former.staged,
+            reproduces=request.reproduces if former is None else former.reproduces,
+            resumes=request.resumes if former is None else former.resumes,
         )
+
+    def _run_attributes(self) -> dict[str, FlagValue]:
+        """Return the facts that a project file notes with each run of its operation."""
+        attributes = {} if self.prepared is None else self.prepared.definition.run_attrs
+        return {name: redacted(name, value) for name, value in attributes.items()}
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -166,12 +182,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 for found in (self.values, self.given)
             )
             label = fill_label(label, values, given)
-        return Notes(
-            label=None if label is None else printable(label),
-            tags=tuple(map(printable, request.tags)),
-            comment=None if request.comment is None else printable(request.comment),
-            priority=request.priority,
-        )
+        return request.notes(label)
 
     @property
     def definition(self) -> bytes | None:
@@ -237,7 +248,7 @@ def plan_on(ground: Ground, request: RunRequest, context: Context) -> Plan:
         UsageError: a flag is refused.
     """
     if ground.defined is not None:
-        return _plan_defined(ground, ground.defined, request, context)
+        return _with_seed(_plan_defined(ground, ground.defined, request, context))
     _, root, directory, target, flags, former, source, _ = ground
     cwd = os.path.relpath(directory, root.path)
     if cwd.startswith(".."):
@@ -284,7 +295,7 @@ def plan_on(ground: Ground, request: RunRequest, context: Context) -> Plan:
         words = notebook_command(target.words[0], find_python(env, request.python), env)
     else:
         words = list(target.words)
-    project = _project_of(former, root, env, context)
+    project = _project_of(former, request, root, env, context)
     operation = Operation(
         name=printable(name),
         kind=target.kind,
@@ -294,7 +305,7 @@ def plan_on(ground: Ground, request: RunRequest, context: Context) -> Plan:
         else (),
         flags_kind=flags.kind,
     )
-    return Plan(
+    plan = Plan(
         request=request,
         operation=operation,
         project=project,
@@ -312,11 +323,35 @@ def plan_on(ground: Ground, request: RunRequest, context: Context) -> Plan:
         remarks=remarks,
         env={**env, **flag_variables(values)},
     )
+    return _with_seed(plan)
+
+
+def _with_seed(plan: Plan) -> Plan:
+    """Decide what random generators get."""
+    request = plan.request
+    is_wanted = plan.prepared is None or plan.prepared.definition.seed
+    seed = choose_seed(request, plan.env, is_wanted=is_wanted)
+    is_calm = is_deterministic(request)
+    env = with_seed(plan.env, request, seed, is_deterministic=is_calm)
+    return msgspec.structs.replace(plan, seed=seed, is_deterministic=is_calm, env=env)
+
+
+def project_of_package(root: ProjectRoot, context: Context) -> Project:
+    """Return the project that runs of a package's operations belong to: that of their user."""
+    return msgspec.structs.replace(context.project, root=path_to_text(root.path))
 
 
 def _project_of(
-    former: Run | None, root: ProjectRoot, env: Mapping[str, str], context: Context
+    former: Run | None,
+    request: RunRequest,
+    root: ProjectRoot,
+    env: Mapping[str, str],
+    context: Context,
 ) -> Project:
+    moves = former is not None and former.operation.package is not None
+    if former is not None and (moves or request.reproduces is not None):
+        # It may run without its project, and is a run of it all the same.
+        return msgspec.structs.replace(former.project, root=path_to_text(root.path))
     if root.path != context.root.path:
         return identify(root, env, context.store.cache_directory)
     return former.project if former is not None else context.project
@@ -326,6 +361,10 @@ def _plan_defined(ground: Ground, defined: Defined, request: RunRequest, context
     """Work out a run of a project file's operation."""
     from reenact.actions.project_operation import prepare
 
+    if defined.definition.requires and ground.former is None:
+        from reenact.actions.user_defaults import with_local_resources
+
+        request = with_local_resources(request, defined, context)
     env = dict(context.env)
     if request.gpus is not None:
         env["CUDA_VISIBLE_DEVICES"] = request.gpus
@@ -350,11 +389,15 @@ def _plan_defined(ground: Ground, defined: Defined, request: RunRequest, context
     if target.script is not None and is_inside(target.script, ground.root.path):
         script = os.path.relpath(target.script, ground.root.path)
     definition = prepared.definition
-    project = _project_of(ground.former, ground.root, env, context)
+    if defined.package is not None and ground.former is None:
+        project = project_of_package(ground.root, context)
+    else:
+        project = _project_of(ground.former, request, ground.root, env, context)
     requirements: tuple[Planned, ...] = ()
     if prepared.requires:
         requirements = _requirements(ground, defined, prepared, request, project, context)
         request, prepared = _with_chosen_runs(request, defined, prepared, requirements)
+        prepared = _with_label(request, prepared, requirements)
     is_command = target.kind is OperationKind.COMMAND
     operation = Operation(
         name=printable(defined.name),
@@ -365,6 +408,7 @@ def _plan_defined(ground: Ground, defined: Defined, request: RunRequest, context
         model=definition.model or None,
         file=path_to_text(defined.file),
         definition=digest_bytes(encode_definition(definition)),
+        package=defined.package,
         is_stoppable=definition.stoppable,
     )
     return Plan(
@@ -402,6 +446,7 @@ def _requirements(
 ) -> tuple[Planned, ...]:
     """Look for what an operation of a project file requires."""
     from reenact.actions.resources import Around
+    from reenact.actions.resources.recorded import recorded_sources
     from reenact.actions.resources.requirements import find_resource, plan_requirements
 
     root = ground.root.path
@@ -414,6 +459,7 @@ def _requirements(
         root=root,
         directory=context.directory,
         project=project.id,
+        package=defined.package,
         store=context.store,
         env=env,
         python=python,
@@ -424,10 +470,23 @@ def _requirements(
         memory=defined.memory,
         among=request.among,
         awaited=request.awaited,
+        recorded=recorded_sources(request.like, request.required),
     )  # fmt: skip
     at = Context(context.env, root, context.store.root)
     model = prepared.definition.model
     return plan_requirements(prepared.requires, around, lambda name: find_resource(at, name, model))
+
+
+def _with_label(request: RunRequest, prepared: Prepared, planned: tuple[Planned, ...]) -> Prepared:
+    """Let a label name the runs whose files were taken: `${operation:train}`."""
+    from reenact.actions.resources.requirements import chosen_runs
+
+    template = prepared.definition.label if request.label is None else request.label
+    runs = chosen_runs(prepared.requires, planned)
+    if template is None or not any(name in runs for name in label_names(template)):
+        return prepared
+    label = fill_label(template, {**runs, **prepared.values}, prepared.given)
+    return msgspec.structs.replace(prepared, label=label or None)
 
 
 def _with_chosen_runs(

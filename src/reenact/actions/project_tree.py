@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from reenact.actions.context import Context
 from reenact.actions.plan import Plan
-from reenact.execute.stage import time_of_content
+from reenact.execute.stage import REQUIRED_LINK, time_of_content
 from reenact.model.identity import Digest
 from reenact.model.paths import text_to_path
 from reenact.model.run import Source, Vcs
@@ -83,7 +84,7 @@ def look_at_tree(plan: Plan, context: Context, *, keep: bool) -> PlannedTree:
     )
     if plan.source is not None:
         tree = _with_source(tree, plan.source, _source_digest(plan))
-    tree = _with_destination(plan, tree)
+    tree = _with_provided(_with_destination(plan, tree), plan)
     return PlannedTree(tree, view.vcs if view is not None else None, problem)
 
 
@@ -102,10 +103,7 @@ def _with_source(tree: ProjectTree, source: SourceTree, digest: Digest) -> Proje
     taken = {file.path for file in files}
     directories = set(tree.directories)
     for path in taken:
-        parent = os.path.dirname(path)
-        while parent:
-            directories.add(parent)
-            parent = os.path.dirname(parent)
+        directories.update(_parents(path))
     return tree._replace(
         tree=digest,
         sources=files,
@@ -114,6 +112,52 @@ def _with_source(tree: ProjectTree, source: SourceTree, digest: Digest) -> Proje
         links=[link for link in tree.links if link[0] not in taken],
         whole=[path for path in tree.whole if path not in directories],
     )
+
+
+def _with_provided(tree: ProjectTree, plan: Plan) -> ProjectTree:
+    """Let files lead elsewhere than into the project: what a record names is not there any more."""
+    # What a run that is resumed has left does not hide the source of now.
+    sources = {file.path for file in tree.sources}
+    provided = {p: at for p, at in plan.request.provided.items() if p not in sources}
+    if not provided:
+        return tree
+    directories = set(tree.directories)
+    links = {path: (size, mtime_ns) for path, size, mtime_ns in tree.links}
+    whole = set(tree.whole)
+    for path in provided:
+        links.pop(path, None)
+        for parent in reversed(list(_parents(path))):
+            directories.add(parent)
+            if parent in whole:
+                # It was linked as one; the other things in it stay what they are.
+                whole.discard(parent)
+                with os.scandir(f"{plan.root.path}/{parent}") as entries:
+                    for entry in entries:
+                        inner = f"{parent}/{entry.name}"
+                        if entry.is_dir(follow_symlinks=False):
+                            whole.add(inner)
+                        elif inner not in provided:
+                            links[inner] = (-1, -1)
+        whole.discard(path)
+        # What is linked as one has nothing of the project below it.
+        below = f"{path}/"
+        directories = {one for one in directories if one != path and not one.startswith(below)}
+        links = {one: stamp for one, stamp in links.items() if not one.startswith(below)}
+        whole = {one for one in whole if not one.startswith(below)}
+    led = [(path, f"{REQUIRED_LINK}{target.lstrip('/')}") for path, target in provided.items()]
+    return tree._replace(
+        directories=sorted(directories),
+        links=[(path, *stamp) for path, stamp in links.items()],
+        source_links=[*(one for one in tree.source_links if one[0] not in provided), *led],
+        whole=sorted(whole),
+    )
+
+
+def _parents(path: str) -> Iterator[str]:
+    parent = os.path.dirname(path)
+    while parent:
+        yield parent
+        parent = os.path.dirname(parent)
 
 
 def _source_digest(plan: Plan) -> Digest:

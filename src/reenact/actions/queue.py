@@ -35,13 +35,13 @@ from reenact.actions.notes import edit_notes
 from reenact.actions.plan import Plan, plan_run
 from reenact.actions.project_tree import PlannedTree, look_at_tree
 from reenact.actions.run_directory import TakenError, new_run, publish, take_over
-from reenact.errors import CannotRun, NotFound, ReenactError, UsageError
+from reenact.errors import CannotRun, NotFound, UsageError
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import printable
 from reenact.model.run import Exit, Notes, Remark, Run, Status
 from reenact.store.columns import IndexedRun
 from reenact.store.files import store_errors
-from reenact.store.index import Index
+from reenact.store.index import tell_index
 from reenact.store.lock import is_locked
 from reenact.store.store import RECORD_DIRECTORY, Store
 
@@ -65,9 +65,7 @@ def stage_run(plan: Plan, context: Context, *, tree: PlannedTree | None = None) 
         UsageError: it would not run from a snapshot.
     """
     request = plan.request
-    if request.in_place or not request.snapshot:
-        option = "--in-place" if request.in_place else "--no-snapshot"
-        raise UsageError(f"`--stage` keeps a copy of the source, which `{option}` does not use")
+    refuse_to_stage(request)
     if request.restart is not None:
         raise UsageError("`--restart` and `--stage` exclude each other")
     store = context.store
@@ -80,8 +78,15 @@ def stage_run(plan: Plan, context: Context, *, tree: PlannedTree | None = None) 
         write_asked(f"{store.directory(run_id)}.new/{RECORD_DIRECTORY}", asked)
         publish(store, run, plan.notes)
     lock.release(remove=True)
-    _tell_index(store, run_id)
+    tell_index(store, run_id)
     return run
+
+
+def refuse_to_stage(request: RunRequest, option: str = "--stage") -> None:
+    """Raise UsageError where what is staged would not run from a snapshot."""
+    if request.in_place or not request.snapshot:
+        other = "--in-place" if request.in_place else "--no-snapshot"
+        raise UsageError(f"`{option}` keeps a copy of the source, which `{other}` does not use")
 
 
 def as_asked(request: RunRequest, run: Run, context: Context) -> RunRequest:
@@ -95,6 +100,7 @@ def as_asked(request: RunRequest, run: Run, context: Context) -> RunRequest:
         gpus=asked.gpus if request.gpus is None else request.gpus,
         save_models=request.save_models or asked.save_models,
         trace_files=asked.trace_files,
+        restored=asked.restored,
     )
 
 
@@ -123,7 +129,7 @@ def cancel(store: Store, run: Run, why: str, end: Exit) -> bool:
     with store_errors(store.root):
         store.write_run(ended)
         lock.release(remove=True)
-    _tell_index(store, run.id)
+    tell_index(store, run.id)
     return True
 
 
@@ -219,9 +225,18 @@ class StagedRuns:
 
         def start(place: Place) -> None:
             if run.batch is not None:
-                from reenact.actions.batch import resume_batch
+                from reenact.actions.batch_resume import resume_batch
+                from reenact.actions.pipeline_trials import pipelines_again
+                from reenact.actions.trial_source import Silence
 
-                resume_batch(run, context, _Nobody(), gpus=place.gpus, quiet=True)
+                find = pipelines_again(run, context).find
+                resume_batch(run, context, Silence(), gpus=place.gpus, quiet=True, again=find)
+                return
+            if run.pipeline is not None:
+                from reenact.actions.pipeline_listener import NoListener
+                from reenact.actions.pipeline_run import resume_pipeline
+
+                resume_pipeline(run, context, NoListener(), gpus=place.gpus, quiet=True)
                 return
             from reenact.actions.run import start_and_watch
 
@@ -271,29 +286,3 @@ class StagedRuns:
         if run_id in self._untold:
             self._untold.remove(run_id)
             self._listener.started(run_id)
-
-
-class _Nobody:
-    """Nobody watches a batch that a queue has started."""
-
-    is_live = False
-
-    def begin(self, progress: object) -> None:
-        """Take note that there is something to record from now on."""
-
-    def started(self, progress: object, trial: object, *, has_terminal: bool) -> None:
-        """Say nothing."""
-
-    def ended(self, progress: object, trial: object) -> None:
-        """Say nothing."""
-
-    def tick(self, progress: object) -> None:
-        """Say nothing."""
-
-
-def _tell_index(store: Store, run_id: RunId) -> None:
-    try:
-        with Index(store) as index:
-            index.update(run_id)
-    except ReenactError:
-        pass  # The index is a cache: the next command that reads it sees this run.

@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from reenact.actions.run_definition import scalars_of_run
+from reenact.actions.randomness import randomness_of
+from reenact.actions.run_definition import attributes_of_run, scalars_of_run
 from reenact.actions.run_end import remove_testimony
 from reenact.actions.run_facts import runtime_of
 from reenact.actions.run_files import look_at_run, required_inputs, with_files, with_writers
@@ -93,6 +94,8 @@ def _close(store: Store, run: Run, directory: str) -> None:
     journals = JournalTail(record_directory)
     _catch_up_metrics(store, run, directory, journals)
     told = collect(journals.events, directory)
+    found_in_output = attributes_of_run(store, run, record_directory)
+    run = msgspec.structs.replace(run, params={**run.params, **found_in_output})
     tree = _source(store, run)
     hellos = read_hellos(record_directory)
     sources = sources_of(tree.files)
@@ -112,6 +115,7 @@ def _close(store: Store, run: Run, directory: str) -> None:
         blobs.append(runtime)
     closed = msgspec.structs.replace(
         with_told(with_files(run, found), told),
+        randomness=randomness_of(run, directory, told.runtime),
         ended=ended,
         outputs=with_roles(outputs, told.roles),
         failure=told.failure,

@@ -12,6 +12,7 @@ import msgspec
 from reenact.actions.context import Context
 from reenact.actions.plan import Plan
 from reenact.actions.project_tree import PlannedTree, changed_files, look_at_tree
+from reenact.actions.randomness import SUPERVISOR, begun, randomness_of
 from reenact.actions.resources import Progress, RequirementFailed
 from reenact.actions.run_directory import claim, publish, take_over
 from reenact.actions.run_end import reserve, write_end
@@ -159,7 +160,11 @@ class _Execution:
         self._blobs: list[bytes] = []
         self._is_published = False
         self.facts = RunFacts(
-            self.store, self.directory, plan.user_environment(context.env), self._warn
+            self.store,
+            self.directory,
+            plan.user_environment(context.env),
+            self._warn,
+            plan.root.path,
         )
         if self.former is not None:
             self._lock, self.former = take_over(self.store, self.former)
@@ -177,6 +182,7 @@ class _Execution:
         with self.store.writing():
             if request.snapshot:
                 self._take_source()
+                self._keep_outside_source()
                 self._refuse_hidden()
             if plan.definition is not None:
                 self.store.blobs.put(plan.definition)
@@ -216,7 +222,7 @@ class _Execution:
         self.run = msgspec.structs.replace(
             self.run,
             dependencies=tuple(map(self._without_secrets, met.dependencies)),
-            inputs=met.inputs,
+            inputs=(*self.run.inputs, *met.inputs),
         )
         with self.store.writing():
             for content in met.blobs:
@@ -238,6 +244,11 @@ class _Execution:
         found = self.found or look_at_tree(self.plan, self.context, keep=True)
         self.tree = found.tree
         self.run = msgspec.structs.replace(self.run, source=found.source)
+        if self.run.resumes is not None:
+            from reenact.actions.resume import mixed_code
+
+            if (remark := mixed_code(self.run, self.context)) is not None:
+                self.warnings.append(remark)
         if found.vcs_problem is not None:
             self._warn("git", f"git was not asked about the source: {found.vcs_problem}")
         if found.tree.too_large:
@@ -247,6 +258,17 @@ class _Execution:
                 "source-too-large",
                 f"not kept as source, over 1 MiB: {names}" + (f" and {more} more" * (more > 0)),
             )
+
+    def _keep_outside_source(self) -> None:
+        prepared = self.plan.prepared
+        if prepared is None or prepared.definition.sourcecode is None:
+            return
+        from reenact.actions.outside_source import keep_outside_source
+
+        files, remark = keep_outside_source(self.plan, self.context)
+        self.run = msgspec.structs.replace(self.run, inputs=files)
+        if remark is not None:
+            self._warn("source", remark)
 
     def _stage(self) -> None:
         assert self.tree is not None
@@ -284,7 +306,7 @@ class _Execution:
                 cwd=cwd,
                 env=self._environment(cwd),
                 forwards=not (request.quiet or request.background),
-                has_input=not request.background,
+                has_input=request.has_input and not request.background,
                 time_limit_s=request.time_limit_s,
                 # Of many runs the later ones are not to suffer from what the reader has seen.
                 needs_reader=self.run.parent is None,
@@ -358,6 +380,7 @@ class _Execution:
         env.update(variables_of(self.store, self.id, env))
         env["PWD"] = cwd
         env["REENACT_PROJECT"] = self.plan.root.path
+        env[SUPERVISOR] = str(os.getpid())
         if self.plan.request.save_models:
             env["REENACT_SAVE_MODELS"] = "1"
         watch = watch_files(self.store, self.record_directory, self.plan.request.trace_files, env)
@@ -367,6 +390,7 @@ class _Execution:
             coverage=watch.coverage,
             coverage_gap=watch.gap,
             autolog=asked_to_capture(env),
+            randomness=begun(self.plan.env),
         )
         if self.plan.request.in_place:
             env.pop("REENACT_STAGE", None)
@@ -455,7 +479,8 @@ class _Execution:
             others = ", ".join(found[1:])
             self._warn("installations", f"packages are those of {found[0]}; also ran: {others}")
         self.run = msgspec.structs.replace(
-            with_told(self.run, told),
+            with_told(self._with_attributes(self.run), told),
+            randomness=randomness_of(self.run, self.directory, told.runtime),
             ended=_time(self.child.ended_ns),
             exit=ended,
             usage=usage,
@@ -468,6 +493,7 @@ class _Execution:
             self._blobs.append(runtime)
             self.run = msgspec.structs.replace(self.run, runtime=digest_bytes(runtime))
         files = self._look_at_files(hellos)
+        self.run = self.facts.with_lock(self.run)
         self._close_directory(told, files)
         self.warnings += [*self.recorder.warnings, *told.remarks, *files.remarks]
         if self.recorder.waiting:
@@ -502,6 +528,7 @@ class _Execution:
             sources=sources,
             env=self.plan.env,
             hellos=hellos,
+            provided=self.plan.request.provided,
         )
         self._blobs += found.data_sets
         found = found._replace(contacted=hide(found.contacted, self.plan.secrets))
@@ -565,6 +592,17 @@ class _Execution:
             except (OSError, ReenactError) as error:
                 self._warn("metrics", f"only those since the restart are summarized: {error}")
         return found.summaries(), found.sources()
+
+    def _with_attributes(self, run: Run) -> Run:
+        """Return the record with the facts in it that the project file finds in the output."""
+        prepared = self.plan.prepared
+        if prepared is None or prepared.attributes is None:
+            return run
+        from reenact.execute.output_attributes import read_attributes
+
+        rules, secrets = prepared.attributes, self.plan.secrets
+        found = read_attributes(self.record_directory, rules, secrets)
+        return msgspec.structs.replace(run, params={**run.params, **found})
 
     def _close_directory(self, told: Told, found: Found) -> None:
         """List what the run left behind; take its scaffolding away."""

@@ -57,7 +57,17 @@ def output_scalars(
     definition: OperationDef, values: Mapping[str, FlagValue]
 ) -> OutputScalars | None:
     """Return the patterns for metrics in the output; `${flag}` in them is its value, as plain text."""
-    scalars = definition.output_scalars
+    return _filled(definition.output_scalars, values)
+
+
+def output_attributes(
+    definition: OperationDef, values: Mapping[str, FlagValue]
+) -> OutputScalars | None:
+    """Return the patterns for facts in the output, as `output_scalars` those for metrics."""
+    return _filled(definition.output_attrs, values)
+
+
+def _filled(scalars: OutputScalars | None, values: Mapping[str, FlagValue]) -> OutputScalars | None:
     if scalars is None:
         return None
     texts = {name: re.escape(text) for name, text in value_texts(values).items()}
@@ -84,6 +94,23 @@ def definition_of_run(store: Store, run: Run) -> OperationDef | None:
         return decode_definition(store.blobs.get(digest))
     except ReenactError:
         return None
+
+
+def attributes_of_run(store: Store, run: Run, directory: str) -> dict[str, Any]:
+    """Return the facts in what a run printed.
+
+    Args:
+        store: the run's.
+        run: of which.
+        directory: its `.reenact/`.
+    """
+    definition = definition_of_run(store, run)
+    rules = None if definition is None else output_attributes(definition, run.flags)
+    if rules is None:
+        return {}
+    from reenact.execute.output_attributes import read_attributes
+
+    return dict(read_attributes(directory, rules))
 
 
 def scalars_of_run(store: Store, run: Run) -> OutputScalars | None:

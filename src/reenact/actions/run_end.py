@@ -10,6 +10,7 @@ from contextlib import suppress
 import msgspec
 
 from reenact.actions.run_files import without_lists
+from reenact.execute.chances import REMOVED as CHANCE_FILES
 from reenact.execute.journals import PROBE_DIRECTORY
 from reenact.execute.opened import remove_log
 from reenact.execute.testimony import METRICS_FILE, PROCESSES_FILE, RESERVE_FILE
@@ -66,7 +67,7 @@ def write_end(store: Store, run: Run, blobs: Sequence[bytes], *, keeps_journals:
 def remove_testimony(store: Store, run: Run, *, keeps_journals: bool) -> None:
     """Remove what a run's processes told, which the record has taken in."""
     remove_log(os.path.dirname(store.record_path(run.id)))
-    for name in (METRICS_FILE, PROCESSES_FILE):
+    for name in (METRICS_FILE, PROCESSES_FILE, *CHANCE_FILES):
         remove_if_there(store.record_path(run.id, name))
     if not keeps_journals:
         delete_tree(store.record_path(run.id, PROBE_DIRECTORY))

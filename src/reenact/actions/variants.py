@@ -170,7 +170,7 @@ def _ground_in(laid_out: str, ground: Ground, plan: Plan, files: SourceTree) -> 
     """Return what stands on other source: the flags may be others."""
     root = ground.root.path
     if ground.defined is not None:
-        from reenact.actions.project_operation import define
+        from reenact.actions.defined_operation import define
 
         defined = define(
             ground.defined.definition,

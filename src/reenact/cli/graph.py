@@ -17,6 +17,12 @@ from reenact.model.words import counted
 from reenact.store.files import write_atomically
 
 _WIDEST_FLAGS = 60
+_DEEPEST = 50
+"""So many runs in a row are printed; `--json` and `--svg` have all."""
+_INDENT = 3
+
+
+svg_option = click.option("--svg", metavar="FILE", help="Draw it as SVG instead.")
 
 
 @click.command(
@@ -29,7 +35,7 @@ Examples:
 """,
 )
 @one_run
-@click.option("--svg", metavar="FILE", help="Draw it as SVG instead.")
+@svg_option
 @as_json
 @click.pass_obj
 def graph_command(home: str | None, /, **options: Any) -> None:
@@ -38,7 +44,11 @@ def graph_command(home: str | None, /, **options: Any) -> None:
     RUN is the latest one unless you name another.
     """
     context = Context(store=home)
-    graph = draw_graph(context, find_run(context, options["run"]))
+    show_graph(draw_graph(context, find_run(context, options["run"])), options)
+
+
+def show_graph(graph: Graph, options: dict[str, Any]) -> None:
+    """Print a graph, or draw it, as the options say."""
     if options["svg"] is not None:
         from reenact.cli.graph_svg import draw_svg
 
@@ -133,7 +143,13 @@ def _branches(
         line = f"{indent}{corner}{tell_edge(edge)} {arrow} {text}{why}{mark}"
         deeper = indent + ("   " if is_outer else "│  ")
         inner: list[str] = []
-        if not again:
+        if (
+            not again
+            and len(indent) >= _DEEPEST * _INDENT
+            and _leads_on(graph, other, upwards=upwards)
+        ):
+            inner.append(f"{deeper}…")
+        elif not again:
             seen.add(other)
             _branches(graph, other, inner, deeper, seen, upwards=upwards)
         lines += [*inner, line] if upwards else [line, *inner]

@@ -139,8 +139,11 @@ def _print_project(context: Context) -> None:
             if model.description:
                 print(f"{model.description}\n")
         for operation in model.operations:
-            if not operation.is_private:
-                print(markdown(describe(Offered(operation, project))))
+            offered = Offered(operation, project)
+            if offered.problem is not None:
+                say(f"note: `{offered.name}` is left out: {offered.problem}")
+            elif not operation.is_private:
+                print(markdown(describe(offered)))
 
 
 def markdown(found: OperationHelp) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from reenact.actions.context import Context
-from reenact.actions.operations import OfferedModel, list_models, packages_of, project_of
+from reenact.actions.operations import OfferedModel, list_models, listed_packages, project_of
 from reenact.cli.ops import first_line, say_notes
-from reenact.cli.options import as_json
+from reenact.cli.options import as_json, installed_too
 from reenact.cli.output import print_json, print_table, say
 
 
@@ -23,17 +23,22 @@ Examples:
 """,
 )
 @click.argument("matching", metavar="[TEXT]", required=False)
+@click.option("-a", "--all", "private", is_flag=True, help="Those too that begin with `_`.")
+@installed_too
 @as_json
 @click.pass_obj
 def models_command(home: str | None, /, **options: Any) -> None:
-    """List models: those of the project file, then those of installed packages.
+    """List models: those of the project file.
 
-    With TEXT only those whose names contain it. The model without a name is shown as `-`.
+    Where there is none, or with --installed, those of installed packages are listed too. With TEXT
+    only those whose names contain it. The model without a name is shown as `-`.
     """
     context = Context(store=home)
     project = project_of(context)
-    packages = packages_of(context)
-    found = list_models(project, packages.projects, matching=options["matching"])
+    packages = listed_packages(context, project, installed=options["installed"])
+    found = list_models(
+        project, packages.projects, matching=options["matching"], private=options["private"]
+    )
     if options["as_json"]:
         print_json({"ok": True, "models": [_to_json(offered) for offered in found]})
         return

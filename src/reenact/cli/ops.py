@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from reenact.actions.context import Context
-from reenact.actions.operations import Offered, list_operations, packages_of, project_of
-from reenact.cli.options import as_json
+from reenact.actions.operations import Offered, list_operations, listed_packages, project_of
+from reenact.cli.options import as_json, installed_too
 from reenact.cli.output import print_json, print_table, say
 from reenact.model.words import counted
 from reenact.project.file.model import Level, LoadedProject
@@ -25,16 +25,18 @@ Examples:
 )
 @click.argument("matching", metavar="[TEXT]", required=False)
 @click.option("-a", "--all", "private", is_flag=True, help="Those too that begin with `_`.")
+@installed_too
 @as_json
 @click.pass_obj
 def ops_command(home: str | None, /, **options: Any) -> None:
-    """List operations: those of the project file, then those of installed packages.
+    """List operations: those of the project file.
 
-    With TEXT only those whose names contain it.
+    Where there is none, or with --installed, those of installed packages are listed too. With TEXT
+    only those whose names contain it.
     """
     context = Context(store=home)
     project = project_of(context)
-    packages = packages_of(context)
+    packages = listed_packages(context, project, installed=options["installed"])
     found = list_operations(
         project, packages.projects, matching=options["matching"], private=options["private"]
     )
@@ -65,6 +67,8 @@ def say_notes(project: LoadedProject | None, problems: tuple[str, ...]) -> None:
         warnings = sum(finding.level is Level.WARNING for finding in project.notes)
         if warnings:
             say(f"note: `reenact check` finds {counted(warnings, 'likely mistake')}")
+        for name, errors in project.broken.items():
+            say(f"note: `{name}` cannot be run: {errors[0]}")
     for problem in problems:
         say(f"note: {problem}")
 
@@ -84,4 +88,5 @@ def _to_json(offered: Offered) -> dict[str, Any]:
         "directory": offered.project.directory,
         "file": definition.place.file,
         "line": definition.place.line,
+        "problem": offered.problem,
     }

@@ -64,6 +64,9 @@ def _operations() -> list[str]:
 one_run = click.argument("run", default="@latest", shell_complete=complete_run)
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+installed_too = click.option(
+    "-i", "--installed", is_flag=True, help="Those of installed packages too."
+)
 yes = click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 all_projects = click.option("-a", "--all", "all_projects", is_flag=True, help="Of all projects.")
 filter_text = click.option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from reenact.actions.context import Context
@@ -9,12 +10,14 @@ from reenact.actions.ground import RunRequest
 from reenact.actions.needed import Answer, Finder
 from reenact.actions.operations import Offered
 from reenact.actions.pipeline import PipelineRequest, PlannedPipeline, plan_pipeline
+from reenact.actions.pipeline_listener import NoListener, PipelineListener
 from reenact.actions.pipeline_run import (
     FinishedPipeline,
-    PipelineListener,
     resume_pipeline,
+    stage_pipeline,
     start_pipeline,
 )
+from reenact.actions.pipeline_trials import plan_pipelines
 from reenact.actions.plan import Plan
 from reenact.actions.project_tree import look_at_tree
 from reenact.actions.steps import StepState, read_states
@@ -25,38 +28,61 @@ from reenact.model.run import Run
 from reenact.model.words import counted
 from reenact.store.store import Store
 
-_NOT_FOR_PIPELINES = (
+_NOT_FOR_ONE = (
     "trials", "seeds", "optimizer", "minimize", "maximize", "gpus_per_trial", "save_trials",
-    "print_trials", "stage", "edit",
+    "print_trials", "stage_trials", "opt_flag", "fail_fast",
+)  # fmt: skip
+_NOT_FOR_PIPELINES = ("edit", "variants", "stop_early")
+_NOT_FOR_RESTARTS = (
+    *_NOT_FOR_ONE, *_NOT_FOR_PIPELINES, "label", "tags", "comment", "like", "variables", "cwd",
+    "stop_after", "in_place", "no_snapshot", "save_models", "stage", "priority", "force_flags",
+    "run_id",
 )  # fmt: skip
 _COLOURS = {"completed": "green", "failed": "red", "killed": "red", "terminated": "yellow"}
 
 
 def run_pipeline(
-    request: RunRequest, offered: Offered, options: dict[str, Any], context: Context
+    request: RunRequest,
+    offered: Offered,
+    options: dict[str, Any],
+    files: Sequence[str],
+    context: Context,
 ) -> int:
-    """Run a pipeline; return its exit status."""
+    """Run a pipeline, or a batch of pipelines; return its exit status."""
+    from reenact.cli.batch import batch_request, run_planned
+
     for name in _NOT_FOR_PIPELINES:
         if options[name]:
             raise UsageError(
-                f"`--{name.replace('_', '-')}` is not for a pipeline",
+                f"`--{_option(name)}` is not for a pipeline",
                 hint="a step may be a batch: see `docs/guides/pipelines.md`",
             )
-    planned = plan_pipeline(
-        PipelineRequest(
-            run=request,
-            jobs=options["jobs"] or 1,
-            needed=options["needed"] or options["explain"],
-            keep_going=options["keep_going"],
-        ),
-        offered,
-        context,
+    asked = PipelineRequest(
+        run=request,
+        jobs=options["jobs"] or 1,
+        needed=options["needed"] or options["explain"],
+        keep_going=options["keep_going"],
     )
+    many = batch_request(request, options, files, context)
+    batch = plan_pipelines(many, asked, offered, context, listeners_of_trials(options))
+    if batch is not None:
+        return run_planned(batch, request, options, context)
+    for name in _NOT_FOR_ONE:
+        if options[name]:
+            raise UsageError(
+                f"`--{_option(name)}` is for several pipelines, and this is one",
+                hint="give a flag several values, e.g. `lr=[0.1,0.01]`",
+            )
+    planned = plan_pipeline(asked, offered, context)
     if options["dry_run"]:
         _print_plan(planned, as_json=options["as_json"])
         return EXIT_OK
     for remark in planned.remarks:
         say(f"{style('warning', 'yellow')}: {visible(remark)}")
+    if options["stage"]:
+        from reenact.cli.queue import report_staged
+
+        return report_staged(stage_pipeline(planned, context), as_json=options["as_json"])
     if request.background:
         from reenact.cli.background import detach
 
@@ -69,12 +95,24 @@ def run_pipeline(
 
 
 def resume(request: RunRequest, former: Run, options: dict[str, Any], context: Context) -> int:
-    """Run what is missing of a pipeline; return its exit status."""
+    """Start a staged pipeline, or run what is missing of one; return its exit status."""
+    for name in _NOT_FOR_RESTARTS:
+        if options[name]:
+            raise UsageError(
+                f"`--{_option(name)}` is not for a pipeline that is restarted",
+                hint="it goes on as it began; `reenact run` with the same flags makes a new one",
+            )
+    if options["dry_run"]:
+        _print_rest(former, context, as_json=options["as_json"])
+        return EXIT_OK
     allowed: dict[str, Any] = {
         "jobs": options["jobs"],
+        "needed": True if options["needed"] or options["explain"] else None,
         "keep_going": True if options["keep_going"] else None,
         "failed_too": options["failed_too"],
-        "settings": dict(request.settings),
+        "settings": request.settings,
+        "python": request.python,
+        "gpus": request.gpus,
         "quiet": request.quiet,
     }
     if request.background:
@@ -88,6 +126,19 @@ def resume(request: RunRequest, former: Run, options: dict[str, Any], context: C
         )
     listener = _make_listener(request, explains=options["explain"])
     return _report(resume_pipeline(former, context, listener, **allowed), request, options)
+
+
+def _option(name: str) -> str:
+    return {"tags": "tag", "variables": "env"}.get(name, name.replace("_", "-"))
+
+
+def _print_rest(former: Run, context: Context, *, as_json: bool) -> None:
+    """Say what is done of a pipeline, and what is not."""
+    if as_json:
+        states = read_states(context.store, former)
+        print_json({"ok": True, "run": former.id, "steps": steps_to_json(states)})
+        return
+    print_steps(context.store, former)
 
 
 def find_equal(plan: Plan, context: Context, options: dict[str, Any]) -> Run | None:
@@ -140,33 +191,7 @@ def _made_void(options: dict[str, Any]) -> list[str]:
 # --- who is told ---
 
 
-class _Silence:
-    """Shows nothing."""
-
-    def begin(self, run: Run) -> None:
-        """Show nothing."""
-
-    def explain(self, step: str, answer: Answer) -> None:
-        """Show nothing."""
-
-    def started(self, state: StepState, *, has_terminal: bool) -> None:
-        """Show nothing."""
-
-    def ended(self, state: StepState) -> None:
-        """Show nothing."""
-
-    def of_batch(self, *, has_terminal: bool) -> BatchListener:  # noqa: ARG002
-        """Show nothing of its trials."""
-        from reenact.cli.batch import Silence
-
-        return Silence()
-
-    def of_pipeline(self, step: str) -> PipelineListener:  # noqa: ARG002
-        """Show nothing of its steps."""
-        return self
-
-
-class _Background(_Silence):
+class _Background(NoListener):
     """Tells whoever started us that the pipeline exists."""
 
     def __init__(self, started: Any) -> None:
@@ -176,12 +201,8 @@ class _Background(_Silence):
         """Say so."""
         self._started(run)
 
-    def of_pipeline(self, step: str) -> PipelineListener:  # noqa: ARG002
-        """Show nothing of its steps."""
-        return _Silence()
 
-
-class _Lines(_Silence):
+class _Lines(NoListener):
     """A line for each step that starts or ends."""
 
     def __init__(self, *, explains: bool, prefix: str = "") -> None:
@@ -219,8 +240,14 @@ class _Lines(_Silence):
         say(f"{name}: {style(visible(text), colour)}")
 
 
+def listeners_of_trials(options: dict[str, Any]) -> Callable[[str], PipelineListener]:
+    """Return what makes the listeners of pipelines that are trials, by their numbers."""
+    explains = bool(options["explain"])
+    return lambda number: _Lines(explains=explains, prefix=f"{number}/")
+
+
 def _make_listener(request: RunRequest, *, explains: bool) -> PipelineListener:
-    return _Silence() if request.quiet and not explains else _Lines(explains=explains)
+    return NoListener() if request.quiet and not explains else _Lines(explains=explains)
 
 
 def describe_step(state: StepState) -> str:

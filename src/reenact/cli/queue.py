@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from reenact.actions.children import exit_when_asked
 from reenact.actions.context import Context
 from reenact.actions.queue import run_queue, set_priority, staged_runs
 from reenact.cli.options import all_projects, as_json, chosen_runs, runs_of
@@ -14,8 +15,6 @@ from reenact.errors import EXIT_OK
 from reenact.model.identity import RunId
 from reenact.model.run import Run, Status
 from reenact.model.words import counted
-
-_SIGNALLED = {"interrupt": 130, "terminate": 143, "stop": 143, "hangup": 129}
 
 
 @click.command(
@@ -52,7 +51,7 @@ def queue_command(home: str | None, /, **options: Any) -> int:
         all_projects=options["all_projects"],
     )
     if requested is not None:
-        return _SIGNALLED[requested]
+        return exit_when_asked(requested).shell_status
     return EXIT_OK
 
 

@@ -204,8 +204,10 @@ class Talker:
             say(f"  {visible(text)}")
         if data.files:
             say(f"  data: {counted(data.files, 'file')} verified, {show_size(data.size_bytes)}")
-        for lack in data.lacks:
+        for lack in data.lacks[:_MOST_CHANGES]:
             say(f"  data: {visible(lack.path)} {visible(lack.detail)}")
+        if len(data.lacks) > _MOST_CHANGES:
+            say(f"    and {len(data.lacks) - _MOST_CHANGES} more")
         changes = [
             c for c in found.changes if c.group in ("python", "package", "conda", "variable")
         ]

@@ -13,12 +13,13 @@ from typing import Any
 import click
 
 from reenact.actions.context import Context
-from reenact.actions.ground import RunRequest, find_pipeline, with_defaults_for_many
+from reenact.actions.ground import RunRequest, find_meant, with_defaults_for_many
 from reenact.actions.plan import Plan, plan_run
 from reenact.actions.project_tree import look_at_tree
 from reenact.actions.resources import Planned
 from reenact.actions.run import Finished, start_and_watch
 from reenact.actions.run_files import TRACES
+from reenact.actions.user_defaults import with_user_defaults
 from reenact.cli.loading import loading_bar
 from reenact.cli.options import complete_operation
 from reenact.cli.output import print_json, say, show_duration, show_value, style, visible
@@ -68,6 +69,7 @@ Examples:
 @click.option("-c", "--comment", help="Comment on the run.")
 @click.option("--like", metavar="RUN", help="Take flags and source of another run.")
 @click.option("--restart", metavar="RUN", help="Run a run again in its own directory.")
+@click.option("--resume", metavar="RUN", help="Go on from what another run has left behind.")
 @click.option("-e", "--env", "variables", multiple=True, metavar="K=V", help="Set a variable.")
 @click.option("--cwd", metavar="DIR", help="Working directory, in the project.")
 @click.option("--python", metavar="PATH", help="The Python interpreter to use.")
@@ -89,11 +91,15 @@ Examples:
 @click.option(
     "-o", "--optimizer", metavar="NAME", help="Who searches: `random`, `tpe`, an operation."
 )
+@click.option("-Fo", "--opt-flag", multiple=True, metavar="NAME=VALUE", help="Set of who searches.")
 @click.option("-O", "--optimize", is_flag=True, help="Search, as the operation says or by `tpe`.")
 @click.option("-N", "--minimize", multiple=True, metavar="COLUMN", help="What shall be small.")
 @click.option("-X", "--maximize", multiple=True, metavar="COLUMN", help="What shall be large.")
 @click.option("--stop-early", metavar="RULE", help="Stop runs worse than others: `median`.")
 @click.option("--variants", multiple=True, metavar="LIST", help="Of the code: commits, patches.")
+@click.option("--seed", type=click.IntRange(min=0), metavar="N", help="Seed of the run itself.")
+@click.option("--no-seed", is_flag=True, help="Seed no random generator.")
+@click.option("--deterministic", is_flag=True, help="Let frameworks compute without chance.")
 @click.option("--random-seed", type=int, default=0, help="Seed of all random choices.")
 @click.option("--needed", is_flag=True, help="Run nothing that an earlier run already says.")
 @click.option("--explain", is_flag=True, help="Say what `--needed` finds, and why.")
@@ -125,18 +131,19 @@ def run_command(ctx: click.Context, /, **options: Any) -> int:
     if options["optimize"] and options["optimizer"] is None:
         options["optimizer"] = "default"
     request, files = _request(ctx, context, options)
+    request = with_user_defaults(request, context)
     request = with_defaults_for_many(request, context)
     if request.restart is not None and request.restart.pipeline is not None:
         from reenact.cli.pipeline import resume
 
         return resume(request, request.restart, options, context)
-    pipeline = find_pipeline(request, context)
-    if pipeline is not None:
+    offered = find_meant(request, context)
+    if offered is not None and (beside := offered.project.problem_beside(offered.definition)):
+        say(f"{style('warning', 'yellow')}: {visible(str(beside))}; `reenact check` says more")
+    if offered is not None and offered.definition.steps is not None:
         from reenact.cli.pipeline import run_pipeline
 
-        if files:
-            raise UsageError(f"`@{files[0]}` is not for a pipeline", hint="a step can have it")
-        return run_pipeline(request, pipeline, options, context)
+        return run_pipeline(request, offered, options, files, context)
     if may_be_batch(request, options, files):
         from reenact.cli.batch import run_batch
 
@@ -211,6 +218,7 @@ def _refuse_options_of_many(options: dict[str, Any]) -> None:
         "minimize",
         "maximize",
         "stop_early",
+        "opt_flag",
     ):
         if options[name]:
             raise UsageError(
@@ -279,7 +287,15 @@ def _request(
         # One that is detached from its caller shall not hold on to what the caller waits for.
         descriptors=() if options["background"] else inherited_descriptors(),
         priority=options["priority"],
+        seed=options["seed"],
+        no_seed=options["no_seed"],
+        deterministic=options["deterministic"],
     )
+    if options["resume"] is not None:
+        from reenact.actions.find import find_run
+        from reenact.actions.resume import resume_request
+
+        request = resume_request(request, find_run(context, options["resume"]), context)
     return request, files
 
 

@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from reenact.actions.context import Context
-from reenact.actions.find import TRIALS, list_runs
+from reenact.actions.find import list_runs
 from reenact.cli.options import all_projects, as_json, filter_text
 from reenact.cli.output import print_json, print_table, say, show_duration, show_time, show_value
 from reenact.errors import UsageError
 from reenact.model.record import flag_to_json
 from reenact.store.columns import IndexedRun
+from reenact.store.references import TRIALS
 
 _FLAGS_SHOWN = 6
 

@@ -108,7 +108,10 @@ def _print_batch(context: Context, run: Run) -> None:
     total = len(progress.trials) if batch.trials is None else batch.trials
     _line("trials", f"{completed} of {total} completed" + (f", {failed} failed" * bool(failed)))
     _line("jobs", str(batch.jobs) if batch.jobs > 1 else None)
-    _line("optimizer", batch.optimizer)
+    settings = " ".join(
+        f"{n}={show_value(flag_from_json(v))}" for n, v in batch.optimizer_flags.items()
+    )
+    _line("optimizer", f"{batch.optimizer} {settings}".rstrip() if batch.optimizer else None)
     _line("objective", ", ".join(f"{direction} {name}" for direction, name in batch.objectives))
     if progress.trials:
         print()
@@ -154,6 +157,7 @@ def _print(context: Context, details: Details, *, with_packages: bool, with_para
     if run.parent is not None:
         _line("parent", f"{run.parent[:8]}/{run.part}")
     _line("variant", run.variant)
+    _line("seed", describe_seed(run))
     if run.batch is not None:
         _print_batch(context, run)
     if run.pipeline is not None:
@@ -184,6 +188,17 @@ def _print(context: Context, details: Details, *, with_packages: bool, with_para
         _line("failed", f"{run.failure.type}{where}: {run.failure.message}")
     for remark in run.warnings:
         _line("warning", remark.message)
+
+
+def describe_seed(run: Run) -> str | None:
+    """Say what seed a run had, and which generators it was not for."""
+    if run.seed is None or not (run.processes or run.operation.is_in_process):
+        return None  # Nobody has read it but programs of other languages, maybe.
+    words = [str(run.seed)]
+    own = {} if run.randomness is None else run.randomness.seeded
+    words += [f"{name}: {said}" for name, said in own.items() if said != "reenact"]
+    words += ["deterministic"] if run.is_deterministic else []
+    return ", ".join(words)
 
 
 def _line(name: str, text: str | None) -> None:

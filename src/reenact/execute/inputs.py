@@ -4,7 +4,8 @@ An input is a file that was there before the run and that one of its processes o
 a file of the project, or any other one on the machine. No inputs are what the run has made itself,
 the project's code, what is installed, the system's files, settings and caches of programs, and the
 store; how many of those were opened is counted. Modules from outside the project are inputs, and
-their content is kept. What comes out of the cache of a model hub is an
+their content is kept, as is that of small files of the project, so that the run can be run again
+without it. What comes out of the cache of a model hub is an
 input, even if the run has downloaded it.
 
 Many files of one directory are one input, a data set: its digest is that of a blob that lists them.
@@ -37,12 +38,18 @@ from reenact.execute.whereabouts import is_of_hub_itself
 from reenact.model.identity import Digest
 from reenact.model.paths import path_to_text
 from reenact.model.run import File, Process, Remark
+from reenact.model.secrets import is_secret_file
 from reenact.model.words import counted
 from reenact.snapshot.rules import CACHES, CODE, LINKED_WHOLE, SOURCE_LIMIT, suffix
 from reenact.store.blobs import digest_bytes
 from reenact.store.digests import Digests
 from reenact.store.files import read_file
 from reenact.store.store import RECORD_DIRECTORY
+
+KEPT_BYTES = SOURCE_LIMIT
+"""The content of a larger input is not kept."""
+KEPT_IN_ALL_BYTES = 16 * KEPT_BYTES
+"""Of one run no more than that is kept."""
 
 _NOT_DATA = CACHES | LINKED_WHOLE
 _LISTED_FROM = 20
@@ -299,7 +306,7 @@ class _Reader:
 
     Attributes:
         changed: paths of those that changed after they had been opened.
-        blobs: lists of data sets, and contents of modules.
+        blobs: lists of data sets, contents of modules and of small data.
     """
 
     def __init__(self, place: Place, digests: Digests) -> None:
@@ -307,6 +314,7 @@ class _Reader:
         self.blobs: list[bytes] = []
         self._place = place
         self._digests = digests
+        self._room = KEPT_IN_ALL_BYTES
 
     def describe(self, wanted: Iterable[_Wanted]) -> list[File]:
         """Return inputs, sorted; what is listed twice is one."""
@@ -318,7 +326,7 @@ class _Reader:
         files = [self._code(one) for one in by_path.values() if one.is_code]
         for paths, is_outside in ((inside, False), (outside, True)):
             singles, groups = find_data_sets(paths, self._place, is_outside=is_outside)
-            files += [self._one(by_path[path]) for path in singles]
+            files += [self._data(by_path[path]) for path in singles]
             files += [
                 self._many(directory, [by_path[path] for path in below])
                 for directory, below in groups.items()
@@ -345,19 +353,36 @@ class _Reader:
             is_changed=content.is_changed,
         )
 
+    def _data(self, one: _Wanted) -> File:
+        """Describe a file, and keep its content if it is a small one of the project."""
+        file = self._one(one)
+        size = file.size_bytes or 0
+        is_own = one.root != "" and one.known is None and not file.is_changed
+        if not is_own or size > min(KEPT_BYTES, self._room) or is_secret_file(file.path):
+            return file
+        if not self._keep(one.at, file):
+            return file
+        self._room -= size
+        return msgspec.structs.replace(file, is_kept=True)
+
     def _code(self, one: _Wanted) -> File:
         """Describe a module, and keep its content where that is not too large."""
         file = self._one(one)
-        try:
-            if file.size_bytes is None or file.size_bytes > SOURCE_LIMIT:
-                return file
-            content = read_file(one.at)
-        except OSError:
+        is_large = file.size_bytes is None or file.size_bytes > SOURCE_LIMIT
+        if is_large or not self._keep(one.at, file):
             return file
-        if digest_bytes(content) != file.digest:
-            return file
-        self.blobs.append(content)
         return msgspec.structs.replace(file, role="source")
+
+    def _keep(self, path: str, file: File) -> bool:
+        """Keep the content of a file; tell whether that is what the digest says."""
+        try:
+            content = read_file(path)
+        except OSError:
+            return False
+        if digest_bytes(content) != file.digest:
+            return False
+        self.blobs.append(content)
+        return True
 
     def _many(self, directory: str, wanted: list[_Wanted]) -> File:
         first = min(wanted, key=lambda one: one.read.time_ns)

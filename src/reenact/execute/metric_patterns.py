@@ -70,7 +70,7 @@ def line_reader(
     return PatternMetrics(rules, exclude)
 
 
-class _Pattern(NamedTuple):
+class CompiledPattern(NamedTuple):
     """A pattern that is compiled.
 
     Attributes:
@@ -95,9 +95,9 @@ class PatternMetrics:
         """
         self.ignored_names = 0
         self._exclude = exclude
-        self._patterns = [_compile(pattern) for pattern in rules.patterns]
+        self._patterns = [compile_pattern(pattern) for pattern in rules.patterns]
         if rules.step is not None:
-            self._patterns.insert(0, _compile(rules.step))
+            self._patterns.insert(0, compile_pattern(rules.step))
         self._pending = b""
         self._step: int | None = None
         self._seen: dict[str, int] = {}
@@ -160,7 +160,7 @@ class PatternMetrics:
         step = None
         for pattern in self._patterns:
             for match in pattern.expression.finditer(text):
-                for name, value in _pairs(pattern, match):
+                for name, value in pairs_in(pattern, match):
                     if name == _STEP:
                         step = _as_step(value, step)
                     elif pattern.name != name and name in self._exclude:
@@ -170,17 +170,18 @@ class PatternMetrics:
         return found, step
 
 
-def _compile(pattern: OutputPattern) -> _Pattern:
+def compile_pattern(pattern: OutputPattern) -> CompiledPattern:
+    """Return a pattern in which names stand for what they say."""
     text = pattern.pattern
     for escape, meaning in _ESCAPES.items():
         text = text.replace(escape, meaning)
     expression = re.compile(text)
     named = set(expression.groupindex.values())
     unnamed = tuple(n for n in range(1, expression.groups + 1) if n not in named)
-    return _Pattern(expression, pattern.name, unnamed)
+    return CompiledPattern(expression, pattern.name, unnamed)
 
 
-def _pairs(pattern: _Pattern, match: re.Match[str]) -> list[tuple[str, str | None]]:
+def pairs_in(pattern: CompiledPattern, match: re.Match[str]) -> list[tuple[str, str | None]]:
     """Return names and texts that a match stands for."""
     named = match.groupdict()
     pairs: list[tuple[str, str | None]] = []

@@ -26,7 +26,8 @@ A number is taken as a metric if it stands alone and has a name in front of it. 
 Step: `global_step`, else `step`, else `iter` or `iteration`, else `batch`, else `epoch`, if written
 as an integer; also `[10]` or `10:` in front of all. A step with a total inside an epoch
 (`Epoch 2 [640/60000]`) is epoch x total + step. A total without an epoch (a progress bar) counts
-on when it starts over. Without any the step is how often the name was seen before. A fractional
+on when it starts over. Without any it is the last `step: 3` that stood
+alone on a line, else how often the name was seen before. A fractional
 epoch is a metric. A bar that is drawn again with the same values at the same place is no new point.
 
 Not covered: tables without names in each row, numbers inside names (`Top 5 acc: 0.9` is `acc`).
@@ -152,6 +153,8 @@ class LineMetrics:
         self._seen: dict[str, int] = {}
         self._rounds: dict[int, _Round] = {}
         self._drawn: dict[tuple[str, ...], str] = {}
+        # The step that stood alone on a line.
+        self._announced: int | None = None
 
     def feed(self, chunk: bytes, time_ns: int) -> list[Point]:
         """Return the points of the lines that `chunk` completes; how it is cut plays no part."""
@@ -204,6 +207,8 @@ class LineMetrics:
             step = None
             if rule is Rule.TAKEN:
                 step = self._step_after(place) if place else None
+                if step is None:
+                    step = self._announced
                 if step is None:
                     step = self._seen.get(name, 0)
             found.append(Finding(number, name or None, value, step, rule))
@@ -274,6 +279,10 @@ class LineMetrics:
         taken, place = self._read_text(text, time_ns)
         if taken:
             self._emit(taken, place, time_ns, points, is_drawn_again=is_drawn_again)
+        elif "step" in text or "Step" in text:
+            found = _LONE_STEP.fullmatch(text)
+            if found is not None and found[1] not in self._exclude:
+                self._announced = _fitting(int(found[2]))
 
     def _emit(
         self,
@@ -287,8 +296,10 @@ class LineMetrics:
         step = None
         if place is not None:
             step = self._step_after(place)
-            if (bar := place.lone_bar) is not None:
-                self._advance(bar, is_over=not is_drawn_again)
+        if step is None:
+            step = self._announced
+        if place is not None and (bar := place.lone_bar) is not None:
+            self._advance(bar, is_over=not is_drawn_again)
         if (is_drawn_again or self._drawn) and self._was_drawn(
             taken, place, is_drawn_again=is_drawn_again
         ):
@@ -597,6 +608,7 @@ _STEP_KEY = re.compile(
     r"(global[_ ]step|step|iteration|iter|batch|epoch)(?:\([^()]*\))?$",
     re.IGNORECASE,
 )
+_LONE_STEP = re.compile(r"\s*((?:global[_ ])?step)\s*[:=]\s*([0-9]{1,19})\s*", re.IGNORECASE)
 # `steps per epoch: 100` and `best epoch: 7` are not where the program is.
 _NOT_A_STEP = re.compile(
     r"\b(?:per|best|num|number|n|max|min|total|avg|average|mean|every|each|last|of) \S+$",

@@ -61,7 +61,7 @@ def read_hellos(directory: str) -> list[dict[str, Any]]:
     Args:
         directory: the run's `.reenact/`.
     """
-    return [h for h in _read_literals(f"{directory}/{PROCESSES_FILE}") if isinstance(h, dict)]
+    return [h for h in read_literals(f"{directory}/{PROCESSES_FILE}") if isinstance(h, dict)]
 
 
 def python_facts(hellos: Iterable[dict[str, Any]]) -> PythonFacts | None:
@@ -156,7 +156,7 @@ def usage_of(
     )
 
 
-def _read_literals(path: str) -> list[Any]:
+def read_literals(path: str) -> list[Any]:
     """Read a file of Python literals, one a line; a torn or strange line is left out."""
     try:
         data = read_file(path)

@@ -115,7 +115,7 @@ def with_told(run: Run, told: Told) -> Run:
     """Return a record with what was told of frameworks in it."""
     return msgspec.structs.replace(
         run,
-        params=told.params,
+        params={**run.params, **told.params},
         models=told.models,
         datasets=told.datasets,
         captures=told.captures,

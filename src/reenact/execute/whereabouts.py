@@ -25,6 +25,8 @@ _PACKAGES = re.compile(
     r"|/lib/python\d[.\d]*/|/R/[^/]*-library/|/\.(julia|m2|cargo|rustup|pyenv|nvm|conda|venv)/"
 )
 
+_OF_PYTHON = (".pyc", ".pyo", "/pyvenv.cfg")
+
 _SETTINGS = tuple(
     f".{name}"
     for name in """cache/ config/ local/ matplotlib/ ipython/ jupyter/ keras/keras.json nv/ triton/
@@ -102,7 +104,7 @@ class Whereabouts(NamedTuple):
         """Return `system`, `packages`, `source` or `settings` for what is no data, None for what may be."""
         if path.startswith(SYSTEM):
             return "system"
-        if path.startswith(self.own) or _PACKAGES.search(path) or path.endswith((".pyc", ".pyo")):
+        if path.startswith(self.own) or _PACKAGES.search(path) or path.endswith(_OF_PYTHON):
             return "packages"
         if path.endswith(".py") and path.startswith(self.modules):
             return "source"

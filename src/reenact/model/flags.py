@@ -87,12 +87,17 @@ class Global(msgspec.Struct, frozen=True, kw_only=True, tag="global"):
         start: byte offset of the literal in the file's content.
         end: byte offset just after it.
         digest: BLAKE3 of the file in which the offsets were found.
+        missing: the keys of an entry that is put in at `start`, just behind the bracket that opens a
+            dict or a call; empty where there is a literal.
+        is_keyword: the entry is an argument of a call, `key=value`.
     """
 
     file: str
     start: int
     end: int
     digest: str
+    missing: tuple[str, ...] = ()
+    is_keyword: bool = False
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, tag="template"):
@@ -133,6 +138,7 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         null_label: how null is shown.
         split: the flag takes a list, and text is split into it: `shlex` as a shell does, anything
             else at this separator; None where the flag's kind says how.
+        has_several: its default is several values to try, one after the other, or a space to search.
     """
 
     name: str
@@ -151,6 +157,7 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     choice_aliases: dict[str, FlagValue] = {}
     null_label: str | None = None
     split: str | None = None
+    has_several: bool = False
 
 
 class FlagSet(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -64,6 +64,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         model: name of the model that it belongs to in a project file.
         file: the project file that defines it, relative to the project's root.
         definition: blob that says how the file defined it, whatever the file says by now.
+        package: the installed package that it is an operation of.
         is_stoppable: an end that somebody asked for counts as completed.
     """
 
@@ -75,6 +76,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None
     file: str | None = None
     definition: Digest | None = None
+    package: str | None = None
     is_stoppable: bool = False
 
     @property
@@ -88,7 +90,8 @@ class Project(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         id: `git:<root commit>[:folder]`, else `path:<root>`. Runs of equal ids are one project's.
-        root: where the project was on the machine that ran it.
+        root: where the project was on the machine that ran it; for the operation of a package the
+            package's directory, while `id` and `name` are of the project that the user was in.
     """
 
     id: str
@@ -131,6 +134,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             operation required, the run (`run 1f2e3d4c`) or the URL.
         is_changed: an input changed, or was deleted, after it had been opened: what the run has
             read may not be what has the digest.
+        is_kept: the content of an input is among the blobs.
         role: what an output is, where the script or its framework said so: `figure`, `model`,
             `table`, `image`, `audio`, `text`, `histogram`, `notebook`; `file` for another one. Of an
             input `source`: a module from outside the project, whose content is kept.
@@ -151,6 +155,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     files: int | None = None
     origin: str | None = None
     is_changed: bool = False
+    is_kept: bool = False
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -352,6 +357,40 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: Source
 
 
+class Chance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A source of results that change from run to run, which was seen in the project's own code.
+
+    Attributes:
+        kind: `listing`, `time`, `uuid`, `urandom`, `threads`, `processes`, `network`, `unseeded`,
+            `operation` (of a framework, which has no deterministic form).
+        what: what was called: `os.listdir`.
+        place: file and line of the caller, relative to the project: `train.py:12`.
+        count: how often it was seen.
+    """
+
+    kind: str
+    what: str
+    place: str | None = None
+    count: int = 1
+
+
+class Randomness(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What decided about chance in a run.
+
+    Attributes:
+        hash_seed: PYTHONHASHSEED of its processes.
+        seeded: generator -> where its last seed came from: `reenact` (injected) or the place in
+            the script's code; the value where it is known.
+        switches: what makes frameworks deterministic, as it was in force.
+        chances: sources of results that change from run to run.
+    """
+
+    hash_seed: str | None = None
+    seeded: dict[str, str] = {}
+    switches: dict[str, str] = {}
+    chances: tuple[Chance, ...] = ()
+
+
 class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a run is that starts other runs, its trials.
 
@@ -360,6 +399,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         trials: how many there are to be; None while nobody knows.
         jobs: how many may run at once.
         optimizer: who chooses the values, where that is not the user.
+        optimizer_flags: what is set of it, as `flag_to_json` writes values.
         objectives: what is wanted of which metric: `("minimize", "loss")`.
         seed: of the random choices.
         spaces: what values a flag may be given, as the user wrote it.
@@ -368,6 +408,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         completed: how many trials have completed; None before the end, as for the next three.
         failed: how many failed.
         stopped: how many were stopped early.
+        pipeline: where its trials are pipelines: what each of them is to its steps.
         best: the completed trial that is best by the first objective.
     """
 
@@ -375,6 +416,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     trials: int | None = None
     jobs: int = 1
     optimizer: str | None = None
+    optimizer_flags: dict[str, Any] = {}
     objectives: tuple[tuple[str, str], ...] = ()
     seed: int | None = None
     spaces: dict[str, str] = {}
@@ -384,6 +426,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failed: int | None = None
     stopped: int | None = None
     best: RunId | None = None
+    pipeline: Pipeline | None = None
 
 
 class Dependency(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -425,6 +468,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         needs: names of the steps that it waits for.
         source: the code that it runs from, which is that of the pipeline's beginning.
         cwd: as that of a run.
+        python: the interpreter that it was planned with; steps in other languages have one as well.
         pipeline: what the step is to its own steps, where it is a pipeline.
         fails_with_trials: where it is a batch: a trial that fails makes the step fail.
     """
@@ -434,6 +478,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     needs: tuple[str, ...] = ()
     source: Source | None = None
     cwd: str = "."
+    python: str | None = None
     pipeline: Pipeline | None = None
     fails_with_trials: bool = False
 
@@ -450,6 +495,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             for the next two.
         taken: for how many of them an earlier run was taken.
         failed: how many failed.
+        took: the earlier runs that were taken, by the names of their steps.
     """
 
     steps: tuple[Step, ...]
@@ -459,6 +505,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     completed: int | None = None
     taken: int | None = None
     failed: int | None = None
+    took: dict[str, RunId] = {}
 
     @property
     def every_step(self) -> tuple[Step, ...]:
@@ -513,6 +560,12 @@ class Run(
         pipeline: the same, for one whose parts are steps.
         staged: when it was set aside to be started later.
         dependencies: what its operation required, in the order of the project file.
+        seed: that Reenact gave to random generators when they were imported; None: to none.
+        is_deterministic: frameworks were told to compute without chance where they can.
+        randomness: what decided about chance in the end.
+        lock: blob that says how its packages can be installed again.
+        reproduces: the run whose result this one is to show again.
+        resumes: the run whose checkpoints this one went on from.
     """
 
     id: RunId
@@ -565,6 +618,12 @@ class Run(
     pipeline: Pipeline | None = None
     staged: datetime | None = None
     dependencies: tuple[Dependency, ...] = ()
+    seed: int | None = None
+    is_deterministic: bool = False
+    randomness: Randomness | None = None
+    lock: Digest | None = None
+    reproduces: RunId | None = None
+    resumes: RunId | None = None
 
     def status(self, *, is_locked: bool) -> Status:
         """Derive what has become of the run.
@@ -589,9 +648,15 @@ class Run(
         return self.batch is not None or self.pipeline is not None
 
     @property
+    def every_step(self) -> tuple[Step, ...]:
+        """All steps that it names: its own, or those of its trials where these are pipelines."""
+        pipelines = (self.pipeline, None if self.batch is None else self.batch.pipeline)
+        return tuple(step for one in pipelines if one is not None for step in one.every_step)
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """All source that it names: its own, and that of its steps and variants."""
-        steps = () if self.pipeline is None else self.pipeline.every_step
+        steps = self.every_step
         variants = () if self.batch is None else self.batch.variants
         found = (self.source, *(step.source for step in steps), *(v.source for v in variants))
         return tuple(source for source in found if source is not None)
@@ -614,8 +679,8 @@ class Run(
 
     @property
     def kept_inputs(self) -> tuple[Digest, ...]:
-        """Blobs of inputs: lists of the files of data sets, and modules from outside the project."""
-        kept = (f for f in self.inputs if f.files is not None or f.role == "source")
+        """Blobs of inputs: lists of the files of data sets, small data, modules from elsewhere."""
+        kept = (f for f in self.inputs if f.files is not None or f.is_kept or f.role == "source")
         return tuple(file.digest for file in kept if file.digest is not None)
 
     @property

@@ -26,6 +26,14 @@ _SECRET_WORDS = frozenset(
 )
 """A name that ends in one of these names a secret."""
 
+_SECRET_FILES = frozenset(
+    """
+    .netrc _netrc .npmrc .pypirc .pgpass .htpasswd .git-credentials id_rsa id_dsa id_ecdsa id_ed25519
+    """.split()
+)
+_KEY_ENDINGS = frozenset("pem key p12 pfx jks keystore kdbx ppk asc gpg".split())
+"""A file whose name ends so holds a key."""
+
 _SECRET_ENDINGS = ("password", "passwd", "passphrase", "apikey", "secretkey", "authtoken")
 """Words without a separator that end so (`PGPASSWORD`, `MYAPIKEY`)."""
 
@@ -158,6 +166,15 @@ def is_secret_name(name: str) -> bool:
     return (
         last in _SECRET_WORDS or last.endswith(_SECRET_ENDINGS) or (before, last) in _SECRET_PAIRS
     )
+
+
+def is_secret_file(path: str) -> bool:
+    """Tell whether the name of a file says that what is in it is a secret: `.env`, `id_rsa`, `tls.key`."""
+    name = path.rpartition("/")[2].lower()
+    stem, _, ending = name.rpartition(".")
+    if name in _SECRET_FILES or name.startswith(".env") or ending in _KEY_ENDINGS:
+        return True
+    return is_secret_name(stem or name) or is_secret_name(name)
 
 
 def redact(name: str, value: str) -> str:

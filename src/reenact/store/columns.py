@@ -21,6 +21,8 @@ from reenact.model.identity import RunId
 from reenact.model.metrics import Summary
 from reenact.model.run import Batch, Exit, Status
 
+_TO_QUOTE = re.compile(r"[^\w@%+=:,./ -]", re.ASCII)
+
 
 class IndexedRun(NamedTuple):
     """What the index knows of a run. A damaged run has its id, its notes and `damage`."""
@@ -70,7 +72,12 @@ class IndexedRun(NamedTuple):
     @property
     def command_text(self) -> str | None:
         """The command as it can be pasted into a shell."""
-        return shlex.join(self.command) if self.command else None
+        text = " ".join(self.command)
+        # Nearly always there is nothing to quote, which is far quicker to see of all words at once.
+        is_plain = _TO_QUOTE.search(text) is None and text.count(" ") == len(self.command) - 1
+        if not is_plain or not all(self.command):
+            return shlex.join(self.command) if self.command else None
+        return text
 
 
 ColumnValue: TypeAlias = FlagValue | datetime | tuple[str, ...]

@@ -11,11 +11,12 @@ database and leave it well-formed are not noticed. One Index is for one thread.
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple, Self, TypeVar
 
 import msgspec
@@ -23,19 +24,16 @@ import msgspec
 from reenact.errors import NotFound, ReenactError
 from reenact.model.identity import RunId
 from reenact.model.metrics import Summary
-from reenact.model.paths import printable
 from reenact.model.run import Status
-from reenact.store.columns import IndexedRun, Kind, Sort, microseconds
+from reenact.store.columns import IndexedRun, Sort, microseconds
+from reenact.store.index_questions import order_by, rows_where
 from reenact.store.index_rows import (
     SCHEMA_VERSION,
     Reading,
+    Rows,
     define_functions,
-    detail_row,
-    flag_row,
-    metric_row,
-    names_in,
     prepare_tables,
-    run_row,
+    remove_rows,
     unpack_run,
     writing,
 )
@@ -44,9 +42,6 @@ from reenact.store.metric_log import MetricLog
 from reenact.store.query import (
     Filter,
     Known,
-    Sql,
-    compile_filter,
-    metric_column,
 )
 from reenact.store.store import RECORD_DIRECTORY, Store
 
@@ -55,6 +50,8 @@ CHECK_ALL = 20_000
 
 _BUSY_S = 5.0
 _BATCH = 500
+_ADDED = 5000
+"""So many new runs are written at once: their contents, in no order, go into pages all over a table."""
 _PAGE_BYTES = 4096
 _ROUNDS = 3
 _RACY_NS = 2_000_000_000
@@ -146,8 +143,8 @@ class Index:
         """
 
         def answer(db: sqlite3.Connection) -> list[IndexedRun]:
-            where = self._where(filter_, project, deleted)
-            joins, order = self._order(sort)
+            where = rows_where(filter_, project, deleted, self._names)
+            joins, order = order_by(sort, self._names)
             text = (
                 "select r.n, r.id, r.record, r.notes, r.touched, r.is_final"  # noqa: S608
                 f" from runs r {joins.text} where {where.text}"
@@ -160,7 +157,7 @@ class Index:
                     break
             return self._load(db, [row[0] for row in found])
 
-        return self._asked(answer, deleted)
+        return self.ask(answer, deleted=deleted)
 
     def count(
         self, filter_: Filter | None = None, *, project: str | None = None, deleted: bool = False
@@ -168,11 +165,11 @@ class Index:
         """Return how many runs a filter means."""
 
         def answer(db: sqlite3.Connection) -> int:
-            where = self._where(filter_, project, deleted)
+            where = rows_where(filter_, project, deleted, self._names)
             text = f"select count(*) from runs r where {where.text}"  # noqa: S608
             return int(db.execute(text, where.parameters).fetchone()[0])
 
-        return self._asked(answer, deleted)
+        return self.ask(answer, deleted=deleted)
 
     def get(self, run_id: RunId, *, deleted: bool = False) -> IndexedRun | None:
         """Return one run; None where it is not."""
@@ -188,7 +185,7 @@ class Index:
                     break
             return next(iter(self._load(db, [row[0] for row in found])), None)
 
-        return self._asked(answer, deleted)
+        return self.ask(answer, deleted=deleted)
 
     def match_prefix(self, prefix: str, *, deleted: bool = False) -> list[RunId]:
         """Return the ids that begin with `prefix`, in order."""
@@ -200,7 +197,7 @@ class Index:
             )
             return [RunId(run_id) for (run_id,) in found]
 
-        return self._asked(answer, deleted)
+        return self.ask(answer, deleted=deleted)
 
     def names(self) -> tuple[list[str], list[str]]:
         """Return the names of flags and of metrics that runs have or once had, each in order."""
@@ -211,7 +208,7 @@ class Index:
             ).fetchall()
             return [row[0] for row in known if row[1]], [row[0] for row in known if row[2]]
 
-        return self._asked(answer, False)
+        return self.ask(answer)
 
     # --- writers ---
 
@@ -241,7 +238,16 @@ class Index:
 
     # --- the database ---
 
-    def _asked(self, answer: Callable[[sqlite3.Connection], _Result], deleted: bool) -> _Result:
+    def ask(
+        self, answer: Callable[[sqlite3.Connection], _Result], *, deleted: bool = False
+    ) -> _Result:
+        """Answer a question by SQL; see `index_rows` for the tables.
+
+        Args:
+            answer: given the database, which is up to date; it may be called again if that fails.
+            deleted: the trash is to be up to date, too.
+        """
+
         def refreshed(db: sqlite3.Connection) -> _Result:
             if deleted not in self._fresh:
                 self._refresh(db, deleted)
@@ -367,28 +373,31 @@ class Index:
         store = self._store
         directory = store.trash_directory if deleted else store.runs_directory
         stamp = _directory_stamp(directory)
+        added: frozenset[RunId] = frozenset()
         key = "trash" if deleted else "runs"
         seen = db.execute("select value from meta where key = ?", (key,)).fetchone()
         if stamp is None or seen is None or seen[0] != stamp:
             present = set(store.run_ids(deleted=deleted))
             known = {i for (i,) in db.execute("select id from runs where deleted = ?", (deleted,))}
-            self._add(db, sorted(present - known), deleted)
+            added = frozenset(present - known)
+            self._add(db, sorted(added), deleted)
             # What came back meanwhile is read again.
             gone = [_Change(RunId(run_id), None, None) for run_id in known - present]
             if gone or seen is None or seen[0] != (stamp or ""):
                 with writing(db):
                     self._write(db, gone, deleted)
                     db.execute("insert or replace into meta values (?, ?)", (key, stamp or ""))
-        self._take_over(db, self._suspects(db, directory, deleted), deleted)
+        self._take_over(db, self._suspects(db, directory, deleted, added), deleted)
         self._fresh.add(deleted)
 
     def _add(self, db: sqlite3.Connection, run_ids: list[RunId], deleted: bool) -> None:
-        for start in range(0, len(run_ids), _BATCH):
-            batch = run_ids[start : start + _BATCH]
-            text = f"select id from runs where deleted = ? and id in ({_marks(len(batch))})"  # noqa: S608
-            # Another process may be doing the same just now.
-            done = {run_id for (run_id,) in db.execute(text, (deleted, *batch))}
-            self._take_over(db, [(run_id, None) for run_id in batch if run_id not in done], deleted)
+        with _without_collection():
+            for start in range(0, len(run_ids), _ADDED):
+                batch = run_ids[start : start + _ADDED]
+                # Another process may be doing the same just now.
+                done = self._rows_of(db, batch, deleted)
+                new = [(run_id, None) for run_id in batch if run_id not in done]
+                self._take_over(db, new, deleted)
 
     def _take_over(
         self, db: sqlite3.Connection, stale: Iterable[tuple[RunId, _Stamp | None]], deleted: bool
@@ -399,9 +408,16 @@ class Index:
                 self._write(db, changes, deleted)
 
     def _suspects(
-        self, db: sqlite3.Connection, directory: str, deleted: bool
+        self,
+        db: sqlite3.Connection,
+        directory: str,
+        deleted: bool,
+        added: frozenset[RunId],
     ) -> Iterator[tuple[RunId, _Stamp | None]]:
-        """Find the rows that are not what the files say; correct the status of the unfinished."""
+        """Find the rows that are not what the files say; correct the status of the unfinished.
+
+        Those of finished runs that were just `added` are taken to be.
+        """
         total = db.execute("select count(*) from runs where deleted = ?", (deleted,)).fetchone()[0]
         statuses = []
         for run_id, record, notes, touched, status, started, staged in db.execute(
@@ -433,7 +449,7 @@ class Index:
                 " where deleted = ? and is_final = 1 and touched is null",
                 (deleted,),
             ).fetchall()
-            yield from self._changed(finished, directory)
+            yield from self._changed([row for row in finished if row[0] not in added], directory)
 
     def _changed(
         self, finished: Sequence[tuple[RunId, int | None, int | None]], directory: str
@@ -515,26 +531,20 @@ class Index:
     ) -> None:
         """Replace rows, inside a transaction. Whoever was overtaken by another reads again."""
         self._learn_names(db)
-        all_rows: list[tuple[object, ...]] = []
-        details: list[tuple[object, ...]] = []
-        tags: list[tuple[str, int]] = []
-        flags: list[tuple[int, int, *tuple[object, ...]]] = []
-        params: list[tuple[int, int, *tuple[object, ...]]] = []
-        metrics: list[tuple[int, int, *tuple[object, ...]]] = []
+        rows = Rows(db, self._names)
         last = db.execute("select max(n) from runs").fetchone()[0] or 0
-        for run_id, before, reading in changes:
-            found = db.execute(
-                "select record, notes, touched, n from runs where deleted = ? and id = ?",
-                (deleted, run_id),
-            ).fetchone()
+        listed = list(changes)
+        known = self._rows_of(db, [change.id for change in listed], deleted)
+        for run_id, before, reading in listed:
+            found = known.get(run_id)
             stamp = found[:3] if found else None
             if is_update or stamp != before:
                 reading = self._read(run_id, deleted)
-            if reading is None and not found:
-                continue
             if found:
                 n = found[3]
-                self._remove(db, n)
+                remove_rows(db, n, self._names)
+            elif reading is None:
+                continue
             else:
                 last = n = last + 1
             if reading is None:
@@ -542,106 +552,29 @@ class Index:
             touched = None
             if stamp and stamp[2] and not is_update and time.time_ns() - stamp[2] < _TOUCHED_NS:
                 touched = stamp[2]
-            all_rows.append(run_row(n, deleted, touched, reading))
-            details.append(detail_row(n, reading))
-            tags += [(tag, n) for tag in set(reading.stored.notes.tags)]
-            if reading.stored.run is not None:
-                for name, value in reading.stored.run.flags.items():
-                    flags.append((self._name(db, name, "is_flag"), n, *flag_row(value)))
-                for name, value in reading.stored.run.params.items():
-                    params.append((self._name(db, name, "is_param"), n, *flag_row(value)))
-                for name, summary in reading.metrics.items():
-                    key = self._name(db, name, "is_metric")
-                    metrics.append((key, n, *metric_row(summary)))
-        # In the order of the table: neighbours go into the same page.
-        flags.sort(key=_two)
-        params.sort(key=_two)
-        metrics.sort(key=_two)
-        db.executemany(f"insert into runs values ({_marks(26)})", all_rows)  # noqa: S608
-        db.executemany(f"insert into details values ({_marks(7)})", details)  # noqa: S608
-        db.executemany("insert into tags values (?, ?)", tags)
-        db.executemany(f"insert into flags values ({_marks(5)})", flags)  # noqa: S608
-        db.executemany(f"insert into params values ({_marks(5)})", params)  # noqa: S608
-        db.executemany(f"insert into metrics values ({_marks(13)})", metrics)  # noqa: S608
+            rows.add(n, deleted, touched, reading)
+        rows.insert()
 
-    def _remove(self, db: sqlite3.Connection, n: int) -> None:
-        (payload,) = db.execute("select payload from details where n = ?", (n,)).fetchone()
-        tags, flags, metrics, params = names_in(payload)
-        for table, names in (("flags", flags), ("metrics", metrics), ("params", params)):
-            db.executemany(
-                f"delete from {table} where name = ? and n = ?",  # noqa: S608
-                [(self._names[name].key, n) for name in names],
+    def _rows_of(
+        self, db: sqlite3.Connection, run_ids: list[RunId], deleted: bool
+    ) -> dict[RunId, tuple[int | None, int | None, int | None, int]]:
+        """Return what the rows of runs say of their files, with the numbers of the rows."""
+        found = {}
+        for start in range(0, len(run_ids), _BATCH):
+            batch = run_ids[start : start + _BATCH]
+            text = (
+                "select id, record, notes, touched, n from runs"  # noqa: S608
+                f" where deleted = ? and id in ({_marks(len(batch))})"
             )
-        db.executemany("delete from tags where tag = ? and n = ?", [(tag, n) for tag in tags])
-        db.execute("delete from details where n = ?", (n,))
-        db.execute("delete from runs where n = ?", (n,))
+            for run_id, *row in db.execute(text, (deleted, *batch)):
+                found[run_id] = tuple(row)
+        return found
 
     def _learn_names(self, db: sqlite3.Connection) -> None:
         found = db.execute("select name, key, is_flag, is_metric, is_param from names")
         self._names = {name: Known(key, bool(f), bool(m), bool(p)) for name, key, f, m, p in found}
 
-    def _name(self, db: sqlite3.Connection, name: str, use: str) -> int:
-        known = self._names.get(name)
-        if known is None:
-            known = Known(len(self._names) + 1, False, False, False)
-        if not getattr(known, use):
-            known = self._names[name] = known._replace(**{use: True})
-            db.execute("insert or replace into names values (?, ?, ?, ?, ?)", (name, *known))
-        return known.key
-
-    # --- SQL of questions ---
-
-    def _where(self, filter_: Filter | None, project: str | None, deleted: bool) -> Sql:
-        text = "r.deleted = ?"
-        parameters: tuple[object, ...] = (deleted,)
-        if project is not None:
-            text += " and (r.project = ? or r.project is null)"
-            parameters += (project,)
-        if filter_ is not None:
-            condition = compile_filter(filter_, self._names.get)
-            text += f" and {condition.text}"
-            parameters += condition.parameters
-        # An argument of the command line that is not UTF-8 cannot be bound; nothing equals it.
-        clean = (printable(p) if isinstance(p, str) else p for p in parameters)
-        return Sql(text, tuple(clean))
-
-    def _order(self, sort: Sequence[Sort]) -> tuple[Sql, str]:
-        """Return joins and the terms to order by: first those with a value, then NaN, then none."""
-        joins = ["left join details d on d.n = r.n"]
-        keys: list[int] = []
-        terms = []
-        for number, (operand, is_descending) in enumerate(
-            (s.operand, s.is_descending) for s in sort
-        ):
-            known = self._names.get(operand.name)
-            parts = []
-            if operand.kind is Kind.ATTRIBUTE:
-                value = _SORTED_BY.get(operand.name) or f"r.{operand.name}"
-                parts.append(("1", f"{value} is null", value))
-            elif known is not None:
-                if known.is_flag and operand.kind in (Kind.ANY, Kind.FLAG):
-                    joins.append(_join_values("flags", flag := f"f{number}"))
-                    keys.append(known.key)
-                    parts.append(_order_of_values(flag))
-                if known.is_metric and operand.kind in (Kind.ANY, Kind.METRIC):
-                    metric = f"m{number}"
-                    joins.append(
-                        f"left join metrics {metric} on {metric}.name = ? and {metric}.n = r.n"
-                    )
-                    keys.append(known.key)
-                    column = f"{metric}.{metric_column(operand)}"
-                    rank = f"case typeof({column}) when 'null' then 2 when 'text' then 1 else 0 end"
-                    parts.append((f"{metric}.n is not null", rank, column))
-                if known.is_param and operand.kind in (Kind.ANY, Kind.PARAM):
-                    joins.append(_join_values("params", param := f"p{number}"))
-                    keys.append(known.key)
-                    parts.append(_order_of_values(param))
-            if parts:
-                ranks = " ".join(f"when {there} then {rank}" for there, rank, _ in parts)
-                values = " ".join(f"when {there} then {value}" for there, _, value in parts)
-                direction = " desc" if is_descending else ""
-                terms.append(f"case {ranks} else 2 end, case {values} end{direction}, ")
-        return Sql(" ".join(joins), tuple(keys)), "".join(terms)
+    # --- answers ---
 
     def _load(self, db: sqlite3.Connection, numbers: list[int]) -> list[IndexedRun]:
         found = {}
@@ -656,29 +589,13 @@ class Index:
         return [found[n] for n in numbers]
 
 
-def _join_values(table: str, alias: str) -> str:
-    return f"left join {table} {alias} on {alias}.name = ? and {alias}.n = r.n"
+def tell_index(store: Store, run_id: RunId) -> None:
+    """Let the index take over what the files of a run say now, if it can.
 
-
-def _order_of_values(alias: str) -> tuple[str, str, str]:
-    """Return for rows like those of `flags`: if there is one, its rank, its value."""
-    return (
-        f"{alias}.n is not null",
-        f"case {alias}.kind when 0 then 2 when 3 then 1 else 0 end",
-        f"iif({alias}.kind in (0, 3), null, coalesce({alias}.number, {alias}.text))",
-    )
-
-
-_SORTED_BY = {
-    "part": "iif(r.part glob '[0-9]*', cast(r.part as integer), r.part)",
-    "tag": "nullif(r.tags, '')",
-    "project": "r.project_name",
-    "comment": "d.comment",
-    "command": "d.command",
-    "commit": "d.commit_id",
-    "dirty": "d.dirty",
-    "source": "d.source",
-}
+    It is a cache: otherwise the next command that reads it sees this run.
+    """
+    with suppress(ReenactError), Index(store) as index:
+        index.update(run_id)
 
 
 # --- states of files ---
@@ -721,12 +638,20 @@ def _open_status(*, is_started: bool, is_locked: bool, is_staged: bool) -> Statu
     return Status.RUNNING if is_started else Status.PENDING
 
 
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """Do without the garbage collector, which finds nothing in many thousands of rows."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 # --- the database ---
 
 
 def _marks(count: int) -> str:
     return ", ".join("?" * count)
-
-
-def _two(row: tuple[int, int, *tuple[object, ...]]) -> tuple[int, int]:
-    return row[:2]

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 
 from reenact.errors import BadFilter
+from reenact.model.identity import is_run_id
 from reenact.model.run import Status
 from reenact.store.columns import (
     ATTRIBUTES,
@@ -553,6 +554,9 @@ def _fits(test: Comparison, column: str, value: Value) -> Sql:
     if relation is Relation.EQUAL:
         if kind is Type.PREFIX:
             prefix = value.text.lower()
+            if is_run_id(prefix):
+                # Nothing else begins with it.
+                return Sql(f"{column} = ?", (prefix,))
             return Sql(f"substr({column}, 1, length(?)) = ?", (prefix, prefix))
         if kind is Type.OPERATION:
             text = value.text

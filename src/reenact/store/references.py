@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from reenact.errors import Ambiguous, NotFound
 from reenact.model.identity import RunId, is_run_id
+from reenact.model.run import OperationKind
 from reenact.store.blobs import digest_bytes
 from reenact.store.columns import (
     Field,
@@ -30,6 +31,32 @@ from reenact.store.store import Store
 _HEX = re.compile(r"[0-9a-f]{2,32}")
 _RANGE = re.compile(r"(\d{0,6}):(\d{0,6})")
 _LIST_HINT = "`reenact runs` lists what there is"
+
+
+def _attribute(name: str, relation: Relation, value: str | None = None) -> Comparison:
+    values = () if value is None else (_text(value),)
+    return Comparison(Operand(Kind.ATTRIBUTE, name), relation, values)
+
+
+def _text(text: str) -> Value:
+    return Value(ValueKind.TEXT, text)
+
+
+TRIALS = Filter(
+    "part",
+    All(
+        (
+            _attribute("parent", Relation.EXISTS),
+            _attribute("part", Relation.MATCHES, "^(round:)?[0-9]+$"),
+            Not(_attribute("kind", Relation.EQUAL, OperationKind.PIPELINE)),
+        )
+    ),
+)
+"""Runs that a batch started: its trials, and the rounds of an optimizer. Steps of a pipeline have names,
+not numbers. A trial that is a pipeline is none of these: its steps are listed, and so is what they are of.
+"""
+NO_TRIALS = Filter("part", Not(TRIALS.expression))
+"""What is listed unless trials are asked for."""
 
 
 def save_listing(store: Store, project: str | None, run_ids: Iterable[RunId]) -> None:
@@ -102,8 +129,8 @@ def _part(store: Store, index: Index, text: str, project: str | None, deleted: b
                 hint="a batch knows it at its end, if it was told what to minimize or maximize",
             )
         return run.batch.best
-    same = Comparison(Operand(Kind.ATTRIBUTE, "part"), Relation.EQUAL, (_text(name),))
-    of_parent = Comparison(Operand(Kind.ATTRIBUTE, "parent"), Relation.EQUAL, (_text(parent),))
+    same = _attribute("part", Relation.EQUAL, name)
+    of_parent = _attribute("parent", Relation.EQUAL, parent)
     runs = index.query(Filter(text, All((same, of_parent))), deleted=deleted, limit=1)
     if not runs:
         raise NotFound(
@@ -149,8 +176,7 @@ def _special(index: Index, text: str, project: str | None, deleted: bool) -> Run
     word, _, rest = text[1:].partition(":")
     if word == "latest":
         # A trial is no run that somebody has started by itself.
-        has_parent = Comparison(Operand(Kind.ATTRIBUTE, "parent"), Relation.EXISTS)
-        which = Filter(text, Not(has_parent))
+        which = Filter(text, Not(_attribute("parent", Relation.EXISTS)))
         if rest:
             which = _attribute_is("op", rest)
         runs = index.query(which, project=project, deleted=deleted, limit=1)
@@ -227,7 +253,8 @@ def _listing(store: Store, index: Index, project: str | None, deleted: bool) -> 
     # Of the trash, numbers count in the default order: a listing of it is not remembered.
     listing = None if deleted else load_listing(store, project)
     if listing is None:
-        listing = [run.id for run in index.query(project=project, deleted=deleted)]
+        # As `reenact runs` lists them.
+        listing = [run.id for run in index.query(NO_TRIALS, project=project, deleted=deleted)]
     return listing
 
 
@@ -257,9 +284,4 @@ def _listing_path(store: Store, project: str | None) -> str:
 
 
 def _attribute_is(attribute: str, text: str) -> Filter:
-    operand = Operand(Kind.ATTRIBUTE, attribute)
-    return Filter(f"{attribute} = {text}", Comparison(operand, Relation.EQUAL, (_text(text),)))
-
-
-def _text(text: str) -> Value:
-    return Value(ValueKind.TEXT, text)
+    return Filter(f"{attribute} = {text}", _attribute(attribute, Relation.EQUAL, text))

@@ -160,24 +160,14 @@ class Store:
             NotFound: there is no such run.
         """
         directory = self.directory(run_id, deleted=deleted)
-        record_directory = f"{directory}/{RECORD_DIRECTORY}"
-        damage: list[str] = []
-        run = None
-        # Before the record: a run that ends in between then shows its end, never `killed`.
-        locked = is_locked(f"{record_directory}/lock")
-        try:
-            run = decode_run(read_file(f"{record_directory}/run.json"), where=f"run {run_id[:8]}")
-            if run.id != run_id:
-                damage.append(f"run {run_id[:8]} is damaged: its record is of run {run.id[:8]}")
-                run = None
-        except (FileNotFoundError, NotADirectoryError):
-            if not os.path.isdir(directory):
-                raise NotFound(f"run {run_id[:8]} is gone") from None
-            damage.append(f"run {run_id[:8]} is damaged: it has no run.json")
-        except OSError as error:
-            damage.append(f"run {run_id[:8]} cannot be read: {error.strerror}")
-        except ReenactError as error:
-            damage.append(error.message)
+        lock = f"{directory}/{RECORD_DIRECTORY}/lock"
+        locked = False
+        run, problem = self._read_record(run_id, directory)
+        if run is None or run.exit is None:
+            # Before the record: a run that ends in between then shows its end, never `killed`.
+            locked = is_locked(lock)
+            run, problem = self._read_record(run_id, directory)
+        damage = [] if problem is None else [problem]
         notes = Notes()
         try:
             notes = self.read_notes(run_id, deleted=deleted)
@@ -185,9 +175,27 @@ class Store:
             damage.append(error.message)
         if run is not None and run.exit is None and not locked:
             # The run may have begun between the look at its lock and the look at its record.
-            locked = is_locked(f"{record_directory}/lock")
+            locked = is_locked(lock)
         status = Status.DAMAGED if run is None else run.status(is_locked=locked)
         return StoredRun(run_id, directory, status, run, notes, "; ".join(damage) or None)
+
+    def _read_record(self, run_id: RunId, directory: str) -> tuple[Run | None, str | None]:
+        """Return the record, or what is wrong with it."""
+        short = run_id[:8]
+        try:
+            path = f"{directory}/{RECORD_DIRECTORY}/run.json"
+            run = decode_run(read_file(path), where=f"run {short}")
+        except (FileNotFoundError, NotADirectoryError):
+            if not os.path.isdir(directory):
+                raise NotFound(f"run {short} is gone") from None
+            return None, f"run {short} is damaged: it has no run.json"
+        except OSError as error:
+            return None, f"run {short} cannot be read: {error.strerror}"
+        except ReenactError as error:
+            return None, error.message
+        if run.id != run_id:
+            return None, f"run {short} is damaged: its record is of run {run.id[:8]}"
+        return run, None
 
     def read_notes(self, run_id: RunId, *, deleted: bool = False) -> Notes:
         """Read what people say about a run; nothing where there is no `notes.json`.

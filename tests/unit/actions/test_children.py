@@ -35,7 +35,7 @@ def test_no_more_parts_run_than_there_are_gpus_for() -> None:
 
 @pytest.mark.parametrize(
     ("gpus", "complaint"),
-    [(None, "nobody knows which GPUs"), ([], "0 are there"), (["0"], "1 are there")],
+    [(None, "nobody knows which GPUs"), ([], "there are none"), (["0"], "there is 1")],
 )
 def test_gpus_that_are_not_there_are_refused(gpus: list[str] | None, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):

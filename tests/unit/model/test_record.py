@@ -20,6 +20,7 @@ from reenact.model.run import (
     FORMAT,
     Batch,
     Capture,
+    Chance,
     Conditions,
     Dataset,
     Dependency,
@@ -35,6 +36,7 @@ from reenact.model.run import (
     Pipeline,
     Process,
     Project,
+    Randomness,
     Remark,
     Run,
     Source,
@@ -486,6 +488,17 @@ def test_a_record_with_every_field_is_read_as_it_was_written() -> None:
                 is_rewritten=True,
             ),
         ),
+        seed=3,
+        is_deterministic=True,
+        randomness=Randomness(
+            hash_seed="3",
+            seeded={"random": "reenact"},
+            switches={"MKL_CBWR": "AUTO"},
+            chances=(Chance(kind="listing", what="os.listdir", place="train.py:4", count=2),),
+        ),
+        lock=digest,
+        reproduces=RunId("cd" * 16),
+        resumes=RunId("ef" * 16),
     )
 
     unset = [

@@ -191,6 +191,22 @@ def test_without_a_listing_numbers_count_from_the_newest(store: Store, index: In
     assert resolve(store, index, "1", None) == BEEF
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_trials_have_no_numbers_where_no_listing_had_them(
+    store: Store, index: Index, deleted: bool
+) -> None:
+    trial, step = RunId("a1" + "0" * 30), RunId("a2" + "0" * 30)
+    put(store, trial, 5, parent=C1F9, part="3")
+    put(store, step, 6, parent=C1F9, part="train")
+    if deleted:
+        os.makedirs(store.trash_directory)
+        for run_id in (C100, trial, step):
+            os.rename(store.directory(run_id), store.directory(run_id, deleted=True))
+
+    assert resolve(store, index, "1", P, deleted=deleted) == step
+    assert resolve(store, index, "2", P, deleted=deleted) == C100
+
+
 def test_a_listed_run_that_is_gone_is_not_replaced_by_another(store: Store, index: Index) -> None:
     save_listing(store, P, [C1F9, C1FA])
     os.makedirs(store.trash_directory)

@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from reenact.actions.resources.recorded import key_of
 from reenact.errors import ReenactError
 from reenact.execute.data_sets import read_data_set
 from reenact.model.flags import FlagValue
 from reenact.model.identity import Digest
 from reenact.model.paths import path_to_text, text_to_path
 from reenact.model.run import File, Run
+from reenact.snapshot.project_root import hash_text
 from reenact.snapshot.tree import read_tree
 from reenact.store.digests import Digests
 from reenact.store.files import write_atomically
@@ -52,6 +54,7 @@ class Verified(NamedTuple):
         files: how many were verified.
         size_bytes: of them.
         provided: path in the project -> where content is that is not at its place any more.
+        required: path in the run directory -> the same, of what the operation requires.
         settings: flags that name a file which is elsewhere now.
         python_path: directories for modules from outside the project that are not there any more.
         lacks: what is not to be had.
@@ -61,6 +64,7 @@ class Verified(NamedTuple):
     files: int
     size_bytes: int
     provided: dict[str, str]
+    required: dict[str, str]
     settings: dict[str, FlagValue]
     python_path: tuple[str, ...]
     lacks: tuple[Lack, ...]
@@ -113,7 +117,9 @@ class _Verification:
         self._files = 0
         self._bytes = 0
         self._provided: dict[str, str] = {}
+        self._required = _Required(run, base)
         self._moved: dict[str, str] = {}
+        self._taken: set[str] = set()
         self._python_path: dict[str, None] = {}
         self._lacks: list[Lack] = []
         self._remarks: list[str] = []
@@ -122,30 +128,37 @@ class _Verification:
         for file in self._run.inputs:
             if file.is_changed:
                 self._remarks.append(f"{file.path} changed while it was read: not verified")
-            elif file.digest is not None and self._source.get(file.path) == file.digest:
+            elif self._is_source(file):
                 self._count(file.size_bytes or 0)
             elif file.digest is None:
                 reason = file.reason or "it could not be read"
                 self._remarks.append(f"{file.path} is not known by content: {reason}")
-            elif file.origin is not None and file.origin.startswith("run "):
-                # The requirement is met by that run again, and says itself what it lacks.
-                self._look(file, text_to_path(file.resolved or file.path), file.digest)
+            elif self._required.is_made_anew(file):
+                continue
             elif file.files is not None:
                 self._data_set(file, file.digest)
             else:
-                self._look(file, self._place(file.path), file.digest)
+                self._look(file, self._place(file), file.digest)
+        self._lacks += self._lacks_of_moved()
         return Verified(
             self._files,
             self._bytes,
             self._provided,
+            self._required.elsewhere(),
             dict(_moved_flags(self._run.flags, self._moved)),
             tuple(self._python_path),
             tuple(self._lacks),
             tuple(self._remarks),
         )
 
-    def _place(self, text: str) -> str:
-        return os.path.join(self._base, text_to_path(text))
+    def _is_source(self, file: File) -> bool:
+        """Whether a file comes from the store; what is required is looked for in the project."""
+        is_known = file.digest is not None and self._source.get(file.path) == file.digest
+        return is_known and not self._required.covers(file)
+
+    def _place(self, file: File) -> str:
+        """Return where a file was, in the project of now."""
+        return self._required.place(file) or os.path.join(self._base, text_to_path(file.path))
 
     def _look(self, file: File, place: str, digest: Digest) -> None:
         problem = self._problem(place, digest, file.size_bytes)
@@ -154,6 +167,9 @@ class _Verification:
         found = self._find(file, digest)
         if found is None:
             self._lack(file, place, problem)
+        elif self._required.covers(file):
+            self._required.take(file, self._named(found, place))
+            self._remarks.append(f"{file.path} {problem}; its recorded content is taken")
         elif not os.path.isabs(file.path):
             self._provided[text_to_path(file.path)] = found
             self._remarks.append(f"{file.path} {problem}; its recorded content is taken")
@@ -162,9 +178,39 @@ class _Verification:
         elif any(_names(value, file) for value in self._run.flags.values()):
             self._moved[text_to_path(file.said or file.path)] = found
             self._remarks.append(f"{file.path} {problem}; its content is taken from elsewhere")
+        elif self._move_directory(file, found):
+            self._remarks.append(f"{file.path} {problem}; its content is taken from elsewhere")
         else:
             detail = f"{problem}, and its content is at {path_to_text(found)}"
             self._lacks.append(Lack(file.path, not os.path.lexists(place), detail))
+
+    def _move_directory(self, file: File, found: str) -> bool:
+        """Let the flag that names a directory above a file name the one where all of it is now."""
+        for value in self._run.flags.values():
+            top = value.rstrip("/") if isinstance(value, str) else ""
+            for name in (file.path, file.said or ""):
+                if not top or not name.startswith(f"{top}/"):
+                    continue
+                inside = text_to_path(name[len(top) :])
+                now = found.removesuffix(inside)
+                if now == found:
+                    return False
+                self._taken.add(file.path)
+                return self._moved.setdefault(text_to_path(top), now) == now
+        return False
+
+    def _lacks_of_moved(self) -> Iterator[Lack]:
+        """Yield what of a directory that is taken from elsewhere is not there as it was."""
+        for file in self._run.inputs:
+            if file.path in self._taken:
+                continue
+            for top, now in self._moved.items():
+                path = text_to_path(file.path)
+                if file.digest is None or file.files is not None or not path.startswith(f"{top}/"):
+                    continue
+                problem = self._problem(now + path[len(top) :], file.digest, file.size_bytes)
+                if problem is not None:
+                    yield Lack(file.path, False, f"{problem} in {path_to_text(now)}")
 
     def _problem(self, place: str, digest: Digest, size: int | None) -> str | None:
         """Say what is wrong with the content of a file; None where it is the recorded one."""
@@ -190,13 +236,19 @@ class _Verification:
 
     def _find(self, file: File, digest: Digest) -> str | None:
         """Return where the content of a file is now."""
-        if (kept := self._copy_of_blob(digest, file.size_bytes)) is not None:
-            return kept
-        candidates = [self._find_output(digest), *self._elsewhere.candidates(file)]
-        for place in candidates:
-            if place is not None and self._problem(place, digest, file.size_bytes) is None:
-                return place
-        return None
+        if not os.path.isabs(file.path):
+            kept = self._copy_of_blob(digest, file.size_bytes)
+            return kept or self._at_any(file, digest)
+        # What the user names comes first: a flag may name the directory that it is in.
+        return self._at_any(file, digest) or self._copy_of_blob(digest, file.size_bytes)
+
+    def _at_any(self, file: File, digest: Digest) -> str | None:
+        for place in self._elsewhere.candidates(file):
+            if self._problem(place, digest, file.size_bytes) is None:
+                return os.path.normpath(place)
+        place = self._find_output(digest)
+        is_there = place is not None and self._problem(place, digest, file.size_bytes) is None
+        return place if is_there else None
 
     def _copy_of_blob(self, digest: Digest, size: int | None) -> str | None:
         """Return where a copy of a blob is: a program that writes to it must not spoil the store."""
@@ -212,8 +264,22 @@ class _Verification:
         self._count(len(content))
         return path
 
+    def _named(self, found: str, place: str) -> str:
+        """Return a path of a content that ends as the file was called: its format may follow from that."""
+        name = os.path.basename(place)
+        if os.path.basename(found) == name:
+            return found
+        path = f"{self._store.cache_directory}/required/{hash_text(found)}/{name}"
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not os.path.lexists(path):
+            os.symlink(found, path)
+        return path
+
     def _lack(self, file: File, place: str, problem: str) -> None:
         is_gone = not os.path.lexists(place)
+        if is_gone and file.origin is not None and "://" in file.origin:
+            self._remarks.append(f"{file.path} is loaded again from {file.origin}")
+            return
         if is_gone and (file.origin is not None or any(part in place for part in _CACHES)):
             self._remarks.append(f"{file.path} is gone: a library kept it, and may load it again")
             return
@@ -242,7 +308,7 @@ class _Verification:
         except (ReenactError, msgspec.DecodeError):
             self._lacks.append(Lack(file.path, False, "its list of files is lost"))
             return
-        places = [self._place(file.path), *self._elsewhere.directories(file.path)]
+        places = [self._place(file), *self._elsewhere.directories(file.path)]
         best: list[Lack] | None = None
         for place in places:
             lacks = list(self._data_set_at(file, place, listed))
@@ -297,11 +363,66 @@ class _Verification:
                     yield path
 
     def _take_data_set(self, file: File, place: str) -> None:
-        if os.path.isabs(file.path):
+        if self._required.covers(file):
+            self._required.take(file, place)
+        elif os.path.isabs(file.path):
             self._moved[text_to_path(file.said or file.path)] = place
         else:
             self._provided[text_to_path(file.path)] = place
         self._remarks.append(f"{file.path} is taken from {path_to_text(place)}")
+
+
+class _Required:
+    """Where the files are that the operation of a run requires.
+
+    A source of which one file is not at its place is met by the record as a whole.
+    """
+
+    def __init__(self, run: Run, base: str) -> None:
+        self._base = base
+        self._root = text_to_path(run.project.root)
+        self._by_path = {path: one for one in run.dependencies for path in one.paths}
+        self._inputs = {file.path: file for file in run.inputs}
+        self._found: dict[str, str] = {}
+
+    def covers(self, file: File) -> bool:
+        """Whether a file is required."""
+        return file.path in self._by_path
+
+    def is_made_anew(self, file: File) -> bool:
+        """Whether another run gives it now: the one that made it has been reproduced before."""
+        one = self._by_path.get(file.path)
+        origin = file.origin or ""
+        return (
+            one is not None
+            and one.run is not None
+            and origin.startswith("run ")
+            and not one.run.startswith(origin.removeprefix("run "))
+        )
+
+    def place(self, file: File) -> str | None:
+        """Return where a required file was, in the project of now; None of one in its own place."""
+        is_run = file.origin is not None and file.origin.startswith("run ")
+        if file.resolved is None or not (self.covers(file) or is_run):
+            return None
+        path = text_to_path(file.resolved)
+        inside = path.removeprefix(f"{self._root}/")
+        return path if inside == path else os.path.join(self._base, inside)
+
+    def take(self, file: File, at: str) -> None:
+        """Note where the content of a required file is now."""
+        self._found[file.path] = at
+
+    def elsewhere(self) -> dict[str, str]:
+        """Return where all files are of sources of which one is not at its place."""
+        wanted = {key_of(self._by_path[path]) for path in self._found}
+        found = {}
+        for path, one in self._by_path.items():
+            file = self._inputs.get(path)
+            if key_of(one) in wanted and file is not None:
+                at = self._found.get(path) or self.place(file)
+                found[text_to_path(path)] = at or os.path.join(self._base, text_to_path(path))
+        return found
 
 
 def _source_of(run: Run, store: Store) -> dict[str, Digest]:
@@ -368,5 +489,8 @@ def _moved_flags(
     flags: Mapping[str, FlagValue], moved: Mapping[str, str]
 ) -> Iterator[tuple[str, FlagValue]]:
     for name, value in flags.items():
-        if isinstance(value, str) and (place := moved.get(text_to_path(value))) is not None:
+        if not isinstance(value, str):
+            continue
+        place = moved.get(text_to_path(value)) or moved.get(text_to_path(value.rstrip("/")))
+        if place is not None:
             yield name, path_to_text(place)

@@ -35,7 +35,9 @@ from reenact.errors import NotFound, ReenactError, UsageError
 from reenact.judge.overall import overall
 from reenact.judge.tolerance import Tolerances
 from reenact.model.identity import RunId, new_run_id
+from reenact.model.paths import path_to_text
 from reenact.model.run import Remark, Run, Status
+from reenact.model.secrets import redact
 from reenact.model.verdict import (
     Cause,
     ClaimVerdict,
@@ -332,8 +334,8 @@ class _Work:
         data = self._verify(run)
         has_other_seeds = self._has_other_seeds(run)
         found = preflight(run, chosen.context, chosen.here, has_same_seed=not has_other_seeds)
-        self._listener.checked(found, chosen, data)
         self._refuse(data.lacks)
+        self._listener.checked(found, chosen, data)
         rules = self._rules._replace(
             expectation=Expectation.STATISTICS if has_other_seeds else found.expectation,
             is_other_machine=found.is_other_machine,
@@ -383,9 +385,9 @@ class _Work:
             return
         listed = [f"{lack.path} {lack.detail}" for lack in lacks[:_MOST_LISTED]]
         more = len(lacks) - len(listed)
-        text = "\n  ".join(listed) + (f"\n  and {more} more" if more > 0 else "")
+        text = "; ".join(listed) + (f"; and {more} more" if more > 0 else "")
         raise DataChanged(
-            f"the data of run {self._original.id[:8]} is not as it was:\n  {text}",
+            f"the data of run {self._original.id[:8]} is not as it was: {text}",
             hint="`--data DIR` says where else it may be, `--deep` makes again what runs have made, "
             "`--changed-data` runs all the same",
         )
@@ -431,7 +433,8 @@ class _Work:
         remarks = [Remark(code="environment", message=text) for text in chosen.remarks]
         remarks += [Remark(code="data", message=text) for text in data.remarks]
         remarks += [
-            Remark(code="data", message=f"{lack.path} {lack.detail}") for lack in data.lacks
+            Remark(code="data", message=f"{lack.path} {lack.detail}")
+            for lack in data.lacks[:_MOST_LISTED]
         ]
         remarks += [Remark(code="unknown", message=text) for text in found.remarks]
         if run.in_place:
@@ -516,6 +519,9 @@ class _Work:
                 reproduced.append(self._context.store.read_run(run_id))
             except NotFound:
                 reason = reruns.problems.get(run_id, "it did not start")
+                if not any(self._status(one) for one in runs):
+                    # There is nothing to go on with.
+                    self._kept.remove(draft.id)
                 raise ReenactError(
                     f"run {draft.originals[0][:8]} could not run: {reason}"
                 ) from None
@@ -545,7 +551,10 @@ def _without_seed(run: Run) -> tuple[Any, ...]:
 
 
 def _asked(request: ReproduceRequest) -> dict[str, Any]:
-    """Return what of a request decides about its runs."""
+    """Return what of a request decides about its runs, without the secrets in it."""
+    settings = {name: redact(name, value) for name, value in request.settings.items()}
+    data = tuple(map(path_to_text, request.data))
+    request = msgspec.structs.replace(request, settings=settings, data=data)
     built: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(request))
     for name in ("jobs", "shows_output", "tolerances", "margins", "variables"):
         built.pop(name, None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from reenact.errors import ReenactError, UnmetRequirement
 from reenact.model.flags import FlagValue
 from reenact.model.identity import Digest, RunId
-from reenact.model.run import Run
+from reenact.model.run import Dependency, Run
 from reenact.store.store import Store
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Told what is loaded, how many bytes are there, and how many there will be, where that is known."""
+
+SourceKey: TypeAlias = tuple[str | None, str, str]
+"""Place in the project file, kind and address of a source: what identifies it in a record."""
 
 
 class RequirementFailed(ReenactError):
@@ -44,6 +47,9 @@ class Around(NamedTuple):
         memory: answers that all runs of one batch share.
         among: the runs that may be taken, where these are not all of the project.
         awaited: operations whose runs are still to come: they are not looked for.
+        recorded: what is taken instead of looking, because it is not where it was: by place in the
+            project file, kind and address of a source the dependencies that it became, with the
+            pieces of each.
     """
 
     root: str
@@ -59,6 +65,9 @@ class Around(NamedTuple):
     memory: dict[Any, Any]
     among: tuple[RunId, ...] | None = None
     awaited: frozenset[str] = frozenset()
+    recorded: Mapping[SourceKey, tuple[tuple[Dependency, tuple[Piece, ...]], ...]] = (
+        MappingProxyType({})
+    )
 
 
 class Piece(NamedTuple):

@@ -20,15 +20,17 @@ from reenact.actions.resources.requirements import empty
 from reenact.actions.resources.url import load, name_of
 from reenact.errors import ReenactError, UnmetRequirement
 from reenact.execute.data_sets import DataSet
+from reenact.execute.inputs import KEPT_BYTES, KEPT_IN_ALL_BYTES
 from reenact.execute.stage import Stage
 from reenact.model.identity import Digest
 from reenact.model.paths import path_to_text, printable
 from reenact.model.run import Dependency, File
-from reenact.model.secrets import redact_text
+from reenact.model.secrets import is_secret_file, redact_text
 from reenact.project.file.model import ResourceSource
 from reenact.snapshot.tree import ProjectTree
 from reenact.store.blobs import digest_bytes, digest_file
 from reenact.store.digests import Digests
+from reenact.store.files import read_file
 from reenact.store.store import Store
 
 _TOLD = 2000
@@ -141,6 +143,7 @@ class _Work:
         self.dependencies: list[Dependency] = []
         self.inputs: dict[str, File] = {}
         self.blobs: list[bytes] = []
+        self.room = KEPT_IN_ALL_BYTES
         # In the order in which it happened, whoever has to say it.
         self.remarks = self.placement.remarks
 
@@ -258,6 +261,8 @@ class _Work:
                 digest=digest,
                 mtime_ns=status.st_mtime_ns,
             )
+            if one.run is None:
+                file = self._kept(file, piece.at)
             if piece.digest is not None and piece.digest != digest:
                 self.remarks.append(
                     f"`{piece.path}` of `{one.resource}` has changed since {origin or 'then'}"
@@ -268,6 +273,18 @@ class _Work:
             resolved=None if is_own else path_to_text(piece.at),
             origin=None if origin is None else printable(redact_text(origin)),
         )
+
+    def _kept(self, file: File, path: str) -> File:
+        """Keep the content of a small file, as of all small data of the project."""
+        size = file.size_bytes or 0
+        if size > min(KEPT_BYTES, self.room) or is_secret_file(file.path):
+            return file
+        content = read_file(path)
+        if digest_bytes(content) != file.digest:
+            return file
+        self.room -= size
+        self.blobs.append(content)
+        return msgspec.structs.replace(file, is_kept=True)
 
     def _describe_directory(self, piece: Piece) -> File:
         names = list_files(piece.at)

@@ -249,6 +249,11 @@ def _plan_kind(
     around: Around,
 ) -> list[Planned]:
     # Imported where they are needed: most operations require nothing.
+    if around.recorded:
+        from reenact.actions.resources.recorded import plan_recorded
+
+        if (again := plan_recorded(name, source, around)) is not None:
+            return again
     if source.kind is SourceKind.OPERATION:
         from reenact.actions.resources.operation import plan_operation
 
