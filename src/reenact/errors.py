@@ -11,6 +11,7 @@ ReenactError                 failed            1
 ├── NotFound                 not-found         1    a run, a file, a blob that is not there
 ├── Ambiguous                ambiguous         1    a run id or label that matches several runs
 ├── Damaged                  damaged           1    a record or a blob is not what it was
+├── DataChanged          data-changed      1    what a run has read is not as it was
 ├── StoreUnusable            store-unusable    1    the store cannot be read or written
 ├── TooNew                   too-new           1    written by a later version of Reenact
 └── CannotRun                cannot-run        125  `run` could not start the command
@@ -101,6 +102,12 @@ class Damaged(ReenactError):
     """A record or a blob was changed behind our back and cannot be trusted."""
 
     code = "damaged"
+
+
+class DataChanged(ReenactError):
+    """The data of a run that is to be run again is not as it was."""
+
+    code = "data-changed"
 
 
 class StoreUnusable(ReenactError):

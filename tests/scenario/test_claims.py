@@ -158,3 +158,50 @@ def test_no_claims_and_unknown_names(desk: Desk) -> None:
 def test_an_operation_may_be_called_claims(desk: Desk) -> None:
     desk.write("reenact.yml", "claims:\n  main: train\n")
     assert desk.reenact("run", "claims").status == 0
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "train:\n  main: train",
+        "train:\r\n  main: train\r\n",
+        "# about\ntrain:\n  main: train  # here\n\n# end\n",
+        "- model: m\n  operations:\n    train: train\n",
+        "claims:  # none yet\ntrain: train\n",
+        "train: train\nclaims:\n  # mine\n  A:\n    run: train\n    metric: acc\n    value: 1\n\nz: t\n",
+    ],
+)
+def test_claims_are_added_and_all_other_lines_stay(desk: Desk, before: str) -> None:
+    desk.run("train.py")
+    if before:
+        desk.write("reenact.yml", before)
+    desk.ok("claims", "write", "acc", "rows")
+    names = [claim["name"] for claim in desk.json("claims")["claims"]]
+    assert names[-2:] == ["C1", "C2"]
+    after = (desk.project / "reenact.yml").read_bytes().decode()
+    left = iter(after.splitlines(keepends=True))
+    assert all(line in left for line in before.splitlines(keepends=True)[:-1])
+    assert ("\r\n" in before) == ("\r\n" in after)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "{train: {main: train}}\n",
+        "claims: {A: {run: train, metric: acc, value: 1}}  # mine\ntrain: train\n",
+    ],
+)
+def test_a_file_that_claims_cannot_be_added_to_stays_as_it_was(desk: Desk, before: str) -> None:
+    desk.run("train.py")
+    desk.write("reenact.yml", before)
+    done = desk.reenact("claims", "write", "acc")
+    assert (done.status, "cannot be added" in done.err) == (1, True), done
+    assert (desk.project / "reenact.yml").read_text() == before
+
+
+def test_what_would_be_written_is_printed_as_json(desk: Desk) -> None:
+    desk.run("train.py", "lr=0.2")
+    found = desk.json("claims", "write", "rows", "--print")
+    assert [(c["metric"], c["value"]) for c in found["claims"]] == [("rows", 40)]
+    assert not (desk.project / "reenact.yml").exists()

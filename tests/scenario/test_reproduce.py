@@ -397,3 +397,277 @@ def test_modules_and_commands_come_back_with_their_flags(desk: Desk) -> None:
         status, found = reproduce(desk, run)
         assert (status, found["verdict"]) == (0, "identical"), found
         assert len(found["outputs"]) == 1
+
+
+NEEDS = """
+import json
+
+lr = 1
+text = open("one.csv").read() + open("all/two.txt").read() + open("remote.txt").read()
+print(f"size: {len(text) + json.load(open('settings.json'))['extra']}")
+"""
+NEEDS_FILE = """
+op:
+  main: needs
+  flags: {lr: 1}
+  requires:
+    - file: raw/one.csv
+    - file: raw/*.txt
+      target-path: all
+    - config: settings.json
+    - url: file://URL
+"""
+
+
+def needs(desk: Desk, tmp_path: Path) -> str:
+    """Run an operation that requires files in all ways; return the run's id."""
+    remote = tmp_path / "remote.txt"
+    remote.write_text("from afar")
+    desk.write("needs.py", NEEDS)
+    desk.write("raw/one.csv", "1")
+    desk.write("raw/two.txt", "22")
+    desk.write("settings.json", '{"extra": 100, "lr": 1}')
+    desk.write("reenact.yml", NEEDS_FILE.replace("URL", str(remote)))
+    return desk.run("op", "lr=3")
+
+
+def test_what_an_operation_requires_is_found_where_it_was(desk: Desk, tmp_path: Path) -> None:
+    needs(desk, tmp_path)
+    status, found = reproduce(desk)
+    assert (status, found["verdict"], found.get("remarks", [])) == (0, "identical", []), found
+
+
+def test_required_files_come_from_the_store_where_they_are_gone(desk: Desk, tmp_path: Path) -> None:
+    first = needs(desk, tmp_path)
+    desk.write("raw/one.csv", "2")
+    desk.write("settings.json", '{"extra": 200, "lr": 1}')
+    (desk.project / "raw/two.txt").unlink()
+    status, found = reproduce(desk, first)
+    assert (status, found["verdict"]) == (0, "identical"), found
+
+    shutil.rmtree(desk.project)
+    desk.project.mkdir()
+    (tmp_path / "remote.txt").unlink()
+    desk.ok("gc")
+    shutil.rmtree(desk.store / "cache")
+    status, found = reproduce(desk, first)
+    assert (status, found["verdict"]) == (0, "identical"), found
+    named = " ".join(remark["message"] for remark in found["remarks"])
+    for name in ("one.csv", "all/two.txt", "settings.json", "remote.txt"):
+        assert f"{name} is gone; its recorded content is taken" in named
+
+
+def test_files_of_a_deleted_run_are_found_by_their_content(desk: Desk) -> None:
+    desk.write("make.py", "open('made.txt', 'w').write('made')\n")
+    desk.write("use.py", "print('size:', len(open('made.txt').read()))\n")
+    desk.write(
+        "reenact.yml", "make: {main: make}\nuse: {main: use, requires: [{operation: make}]}\n"
+    )
+    first, use = desk.run("make"), desk.run("use")
+    desk.run("make", "--label", "same content")
+    desk.ok("rm", "--yes", first)
+    status, found = reproduce(desk, use)
+    assert (status, found["verdict"]) == (0, "identical"), found
+
+    desk.ok("rm", "--yes", "same content")
+    done = desk.reenact("reproduce", use)
+    assert (done.status, f"made.txt is gone with run {first[:8]}" in done.err) == (1, True), done
+
+
+def test_a_flag_names_the_directory_where_data_is_now(desk: Desk, tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    for name in "ab":
+        (old / f"{name}.txt").write_text(name * 3)
+    desk.write(
+        "read.py",
+        "import os\nwhere = '.'\n"
+        "print('size:', sum(len(open(f'{where}/{n}.txt').read()) for n in 'ab'))\n",
+    )
+    first = desk.run("read.py", f"where={old}")
+    old.rename(new)
+    status, found = reproduce(desk, first, "--data", str(new))
+    assert (status, found["verdict"]) == (0, "identical"), found
+
+    # Of a directory all counts, whatever is still at the old place.
+    shutil.copytree(new, old)
+    (old / "a.txt").unlink()
+    (new / "b.txt").write_text("BBB")
+    done = desk.reenact("reproduce", first, "--data", str(new))
+    assert (done.status, f"{old}/b.txt changed in {new}" in done.err) == (1, True), done
+
+
+def test_a_secret_is_in_no_verdict(desk: Desk) -> None:
+    desk.write("secret.py", "token = ''\nprint('size:', len(token))\n")
+    first = desk.run("secret.py", "token=hunter2-hunter2", "--env", "API_KEY=hunter2-hunter2")
+    done = desk.reenact("reproduce", first)
+    assert (done.status, "are not recorded: token, API_KEY" in done.err) == (1, True), done
+    assert "`token=… --set-env API_KEY=…`" in done.err
+    words = ["token=hunter2-hunter2", "-e", "API_KEY=hunter2-hunter2"]
+    status, found = reproduce(desk, first, *words)
+    assert (status, found["asked"]["settings"]) == (0, {"token": "<redacted>"}), found
+    kept = b"".join(one.read_bytes() for one in (desk.store / "reproductions").iterdir())
+    assert b"hunter2" not in kept
+
+
+def test_what_the_store_cannot_keep_is_said_in_one_line(desk: Desk) -> None:
+    first = desk.run("train.py")
+    desk.write("../store/reproductions", "in the way")
+    for words in (["reproduce", first], ["check", "--twice", "train.py"]):
+        done = desk.reenact(*words)
+        assert (done.status, "cannot use the store" in done.err) == (1, True), done
+
+
+def test_a_flag_that_is_not_known_is_refused(desk: Desk) -> None:
+    first = desk.run("train.py", "lr=0.2")
+    done = desk.reenact("reproduce", first, "lrr=0.3")
+    assert (done.status, "unknown flag `lrr`" in done.err) == (1, True), done
+    # Nothing ran: there is nothing to go on with.
+    assert desk.json("verdict")["reproductions"] == []
+
+
+def test_reproductions_at_the_same_time_have_runs_of_their_own(desk: Desk) -> None:
+    first = desk.run("train.py")
+    words = ("reproduce", first, "--env", "current", "--json")
+    with desk.start(*words) as one, desk.start(*words) as other:
+        answers = [process.communicate(timeout=PATIENCE_S)[0] for process in (one, other)]
+    found = [json.loads(answer)["reproductions"][0] for answer in answers]
+    assert [one["verdict"] for one in found] == ["identical", "identical"]
+    assert found[0]["runs"] != found[1]["runs"]
+
+
+def test_a_verdict_says_which_of_its_runs_are_gone(desk: Desk, tmp_path: Path) -> None:
+    first = desk.run("train.py")
+    _, found = reproduce(desk, first)
+    desk.ok("rm", "--yes", first)
+    done = desk.reenact("verdict", first[:8], "--html", str(tmp_path / "v.html"))
+    assert (done.status, "identical" in done.out) == (0, True), done
+    assert f"run {first[:8]} is not in this store any more" in done.err
+    assert "not in this store any more" in (tmp_path / "v.html").read_text()
+    assert desk.json("verdict", found["runs"][0])["reproductions"][0]["id"] == found["id"]
+
+
+def test_a_run_is_not_judged_against_itself(desk: Desk) -> None:
+    first = desk.run("train.py")
+    done = desk.reenact("judge", first, first)
+    assert (done.status, "is on both sides" in done.err) == (2, True), done
+
+
+def test_nothing_to_reproduce_is_said(desk: Desk) -> None:
+    done = desk.reenact("reproduce", "--all")
+    assert (done.status, "nothing to reproduce" in done.err) == (1, True), done
+    assert desk.reenact("reproduce", "--all", "--json").status == 1
+
+
+def test_a_reproduction_keeps_the_data_that_it_took_from_the_store(desk: Desk) -> None:
+    first = desk.run("train.py")
+    (desk.project / "data/rows.csv").unlink()
+    _, found = reproduce(desk, first)
+    desk.ok("rm", "--yes", first)
+    desk.ok("purge", "--yes", first)
+    desk.ok("gc")
+    shutil.rmtree(desk.store / "cache")
+    status, again = reproduce(desk, found["runs"][0])
+    assert (status, again["verdict"]) == (0, "identical"), again
+
+
+def test_a_failure_that_comes_back_is_said_to_be_one(desk: Desk) -> None:
+    desk.write("bad.py", "print('loss: 1')\nraise ValueError('boom')\n")
+    first = desk.run("bad.py")
+    _, found = reproduce(desk, first)
+    assert found["verdict"] == "identical"
+    assert "failed as the original did" in found["remarks"][0]["message"]
+
+
+def test_fsck_names_a_damaged_verdict(desk: Desk) -> None:
+    _, found = reproduce(desk, desk.run("train.py"))
+    (desk.store / f"reproductions/{found['id']}.json").write_text("{")
+    done = desk.reenact("fsck", "--json")
+    assert done.status == 1
+    assert [p["kind"] for p in json.loads(done.out)["problems"]] == ["reproduction"]
+
+
+def test_every_repetition_within_a_tolerance_is_a_reproduction(desk: Desk) -> None:
+    desk.write("clock.py", "import time\nprint('loss:', time.time())\n")
+    first = desk.run("clock.py")
+    status, found = reproduce(desk, first, "--repeat", "3", "--tolerance", "loss=1%")
+    assert (status, found["verdict"]) == (0, "within tolerance"), found
+
+
+def test_a_page_that_cannot_be_written_is_refused_before_anything_runs(desk: Desk) -> None:
+    first = desk.run("train.py")
+    done = desk.reenact("reproduce", first, "--html", "nowhere/v.html")
+    assert (done.status, "is in no directory" in done.err) == (2, True), done
+    assert desk.ids() == [first]
+
+
+def test_no_interpreter_is_no_reproduction(desk: Desk) -> None:
+    first = desk.run("train.py")
+    done = desk.reenact("reproduce", first, "--python", "/nowhere/python")
+    assert (done.status, "no interpreter" in done.err) == (1, True), done
+
+
+def data_set(desk: Desk) -> str:
+    """Run a script over a directory of which half is source; return the run's id."""
+    for number in range(60):
+        desk.write(f"set/{number}.txt", f"row {number}\n")
+        desk.write(f"set/{number}.bin", bytes([number, 0, 255]) * 100)
+    desk.write(
+        "sum.py",
+        "import os\n"
+        "print('size:', sum(sum(open(f'set/{n}', 'rb').read()) for n in sorted(os.listdir('set'))))",
+    )
+    return desk.run("sum.py")
+
+
+def test_source_in_a_data_set_comes_from_the_store(desk: Desk) -> None:
+    first = data_set(desk)
+    desk.write("set/7.txt", "edited since\n")
+    status, found = reproduce(desk, first)
+    assert (status, found["verdict"]) == (0, "identical"), found
+
+    desk.write("set/7.bin", "edited since")
+    done = desk.reenact("reproduce", first)
+    assert (done.status, "set/7.bin changed: 12 bytes, recorded 300" in done.err) == (1, True), done
+
+
+def test_a_data_set_that_was_moved_is_taken_from_there(desk: Desk, tmp_path: Path) -> None:
+    first = data_set(desk)
+    moved = tmp_path / "moved"
+    (desk.project / "set").rename(moved)
+    done = desk.reenact("reproduce", first)
+    assert (done.status, "set is gone" in done.err) == (1, True), done
+    status, found = reproduce(desk, first, "--data", "../moved")
+    assert (status, found["verdict"]) == (0, "identical"), found
+
+    (moved / "new.bin").write_bytes(b"0")
+    done = desk.reenact("reproduce", first, "--data", "../moved")
+    assert (done.status, f"set/new.bin was added in {moved}" in done.err) == (1, True), done
+
+
+def test_what_starts_other_runs_is_not_judged(desk: Desk) -> None:
+    desk.ok("run", "train.py", "lr=[0.1,0.2]", "--quiet")
+    parent = next(run for run in desk.ids() if desk.record(run).get("batch"))
+    other = next(run for run in desk.ids() if run != parent)
+    done = desk.reenact("judge", parent, other)
+    assert (done.status, "starts other runs" in done.err) == (2, True), done
+
+
+def test_a_pipeline_has_no_source_to_restore(desk: Desk) -> None:
+    desk.write("reenact.yml", "train: train\nboth: {steps: [train]}\n")
+    desk.ok("run", "both", "--quiet")
+    parent = next(run for run in desk.ids() if desk.record(run).get("pipeline"))
+    done = desk.reenact("restore", parent, "--to", "../there")
+    assert (done.status, "starts other runs" in done.err) == (125, True), done
+
+
+def test_a_flag_is_set_for_the_parts_that_have_it(desk: Desk) -> None:
+    desk.write("make.py", "n = 3\nprint('n:', n)\n")
+    desk.write("use.py", "print('used:', 1)\n")
+    desk.write(
+        "reenact.yml", "make: {main: make, flags: {n: 3}}\nuse: use\nboth: {steps: [make, use]}\n"
+    )
+    desk.ok("run", "both", "--quiet")
+    done = desk.reenact("reproduce", "n=4", "--env", "current", "--json")
+    verdicts = [one["verdict"] for one in json.loads(done.out)["reproductions"]]
+    assert (done.status, verdicts) == (3, ["differs", "identical"]), done

@@ -227,3 +227,28 @@ def test_what_is_resumed_is_named_by_its_run(desk: Desk, words: list[str]) -> No
     run = desk.run("train.py")
     done = desk.reenact("run", "--resume", run, *words)
     assert (done.status, "names what to run" in done.err) == (2, True), done
+
+
+def test_a_pipe_is_not_waited_for(desk: Desk) -> None:
+    os.mkfifo(desk.project / "pipe")
+    done = desk.reenact("whence", "pipe")
+    assert (done.status, "no regular file" in done.err) == (2, True), done
+
+
+def test_a_segment_that_is_gone_is_named(desk: Desk) -> None:
+    desk.write("steps.py", "for step in range(2):\n    print(f'step: {step}\\nloss: {step}')\n")
+    first = desk.run("steps.py")
+    second = desk.run("--resume", first)
+    desk.ok("rm", "--yes", first)
+    done = desk.reenact("whence", second)
+    assert (done.status, f"run {first[:8]}, which run {second[:8]} goes on from" in done.err) == (
+        0,
+        True,
+    ), done
+
+
+def test_source_cannot_be_restored_below_a_file(desk: Desk) -> None:
+    run = desk.run("train.py")
+    desk.write("file", "in the way")
+    done = desk.reenact("restore", run, "--to", "file/there")
+    assert (done.status, "cannot write `file/there`" in done.err) == (1, True), done

@@ -24,7 +24,8 @@ from reenact.judge.overall import overall
 from reenact.judge.tolerance import Tolerance, parse_amount
 from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId, new_run_id
-from reenact.model.run import Remark, Status
+from reenact.model.run import Remark, Run, Status
+from reenact.model.secrets import REDACTED
 from reenact.model.verdict import Cause, ClaimVerdict, Expectation, Reproduction, Verdict
 from reenact.project.file.model import ClaimDef
 from reenact.project.flag_text import format_value, nearest
@@ -78,10 +79,11 @@ def claims_of(context: Context, names: Sequence[str] = ()) -> list[Claim]:
             raise NotFound(
                 f"there is no claim `{name}`", hint=f"did you mean `{close}`?" if close else None
             )
-    return [_read(d) for d in definitions if not names or d.name in names]
+    return [read_claim(d) for d in definitions if not names or d.name in names]
 
 
-def _read(definition: ClaimDef) -> Claim:
+def read_claim(definition: ClaimDef) -> Claim:
+    """Return a claim that can be checked; raises BadProjectFile."""
     try:
         tolerance = None if definition.tolerance is None else parse_amount(definition.tolerance)
         seeds = () if definition.seeds is None else parse_seeds(definition.seeds)
@@ -126,8 +128,7 @@ def check_claims(
         expectation=Expectation.TOLERANCE,
         reenact=__version__,
     )
-    lock = kept.lock(draft.id)
-    lock.acquire()
+    lock = kept.take_new(draft.id)
     try:
         every = [wish for wishes in groups.values() for wish in wishes]
         reruns = Reruns(every, context, None, watcher, None, lock)
@@ -338,7 +339,7 @@ def claims_from(
             metric=name,
             value=values[name],
             tolerance=tolerance,
-            flags={n: run.flags[n] for n in run.given if n in run.flags and n not in SEED_FLAGS},
+            flags=_flags_of(run),
             seeds=None if (seed := seed_of(run)) is None else str(seed),
             paper=paper,
             baseline=run.id,
@@ -348,6 +349,12 @@ def claims_from(
         taken.add(claim.name)
         found.append(claim)
     return found
+
+
+def _flags_of(run: Run) -> dict[str, FlagValue]:
+    """Return the flags that a claim needs: those that were given, but for seeds and secrets."""
+    given = {name: run.flags[name] for name in run.given if name in run.flags}
+    return {n: v for n, v in given.items() if n not in SEED_FLAGS and v != REDACTED}
 
 
 def _known_claims(context: Context) -> tuple[ClaimDef, ...]:
@@ -381,12 +388,13 @@ def write_claims(context: Context, claims: Sequence[ClaimDef]) -> str:
     text = add_claims(former, claims, last)
     try:
         write_atomically(path, text.encode())
-        checked = check_project(path, context.env)
-        if checked.project is None or checked.project.bad_claims:
+        project = check_project(path, context.env).project
+        known = set() if project is None else {claim.name for claim in project.content.claims}
+        if project is None or project.bad_claims or not known.issuperset(c.name for c in claims):
             write_atomically(path, former.encode())
             raise ReenactError(
-                f"`{name}` could not be extended by itself",
-                hint="add the claims by hand: `--print`",
+                f"claims cannot be added to `{name}` as it is written; it is left as it was",
+                hint="`reenact claims write --print` prints them for you to add",
             )
     except OSError as error:
         raise ReenactError(f"cannot write `{name}`: {error.strerror}") from None

@@ -84,12 +84,16 @@ class Graph:
         return self._after.get(node, [])
 
 
+_NEEDED = (LinkKind.REQUIRED, LinkKind.READ, LinkKind.TAKEN, LinkKind.RESUMES)
+"""Without the earlier run something is missing of the later one."""
+
+
 def dependents(store: Store, runs: Iterable[RunId]) -> dict[RunId, list[RunId]]:
     """Return the runs that have used files of these ones, and pipelines that count them as steps."""
     found: dict[RunId, dict[RunId, None]] = {}
     with Index(store) as index:
         for link in links_from(index, runs):
-            if link.kind in (LinkKind.REQUIRED, LinkKind.READ, LinkKind.TAKEN):
+            if link.kind in _NEEDED:
                 found.setdefault(link.earlier, {})[link.later] = None
     return {run_id: list(later) for run_id, later in found.items()}
 

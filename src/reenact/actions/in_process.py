@@ -30,6 +30,7 @@ from reenact.actions.context import Context
 from reenact.actions.plan import redacted
 from reenact.actions.process_facts import ProcessFacts, this_process
 from reenact.actions.randomness import SEED, SUPERVISOR, begun, checked_seed, randomness_of
+from reenact.actions.run_directory import claim, publish
 from reenact.errors import UsageError
 from reenact.execute.chances import REMOVED as CHANCE_FILES
 from reenact.execute.journals import PROBE_DIRECTORY, JournalTail
@@ -49,11 +50,11 @@ from reenact.model.flags import FlagValue
 from reenact.model.identity import Digest, RunId, new_run_id
 from reenact.model.metrics import Point, Summarizer, kind_of
 from reenact.model.paths import path_to_text, printable
-from reenact.model.record import encode_notes, encode_run, flag_from_json
+from reenact.model.record import flag_from_json
 from reenact.model.run import Capture, Exit, Failure, Notes, Operation, Remark, Run, Usage
 from reenact.model.secrets import hide, is_secret_name, redact_argv, redact_text
 from reenact.snapshot.state import Watch
-from reenact.store.files import delete_tree, remove_if_there, store_errors, write_atomically
+from reenact.store.files import delete_tree, remove_if_there, store_errors
 from reenact.store.lock import Lock
 from reenact.store.metric_log import MetricWriter, compact_points
 from reenact.store.metric_parts import LARGE_POINTS
@@ -285,24 +286,13 @@ class InProcess:
 
     def _publish(self, notes: Notes) -> Lock:
         """Make the run visible: its directory appears with lock and record in it."""
-        beside = f"{self.directory}.new"
-        path = f"{beside}/{RECORD_DIRECTORY}"
-        os.mkdir(beside)
-        lock = None
+        lock = claim(self._store, self.run.id)
         try:
-            os.mkdir(path)
-            lock = Lock(f"{path}/lock")
-            lock.acquire()
-            write_atomically(f"{path}/run.json", encode_run(self.run), sync=False)
-            if notes != Notes():
-                write_atomically(f"{path}/notes.json", encode_notes(notes), sync=False)
-            os.rename(beside, self.directory)
+            publish(self._store, self.run, notes)
         except BaseException:
-            delete_tree(beside)
-            if lock is not None:
-                lock.release()
+            delete_tree(f"{self.directory}.new")
+            lock.release()
             raise
-        lock.path = f"{self._record}/lock"
         return lock
 
     def _enter_environment(self) -> dict[str, tuple[str | None, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import NamedTuple
 
 from reenact.actions.context import Context
@@ -45,6 +46,11 @@ def restore_source(context: Context, stored: StoredRun, directory: str) -> Resto
         ReenactError: the directory cannot be written.
     """
     run = stored.record
+    if run.source is None and run.is_parent:
+        raise CannotRun(
+            f"run {run.id[:8]} starts other runs: it has no source of its own",
+            hint=f"`reenact show {run.id[:8]}` lists them",
+        )
     if run.source is None:
         raise CannotRun(f"run {run.id[:8]} has no source: it was made with `--no-snapshot`")
     place = os.path.join(context.directory, directory)
@@ -58,7 +64,8 @@ def restore_source(context: Context, stored: StoredRun, directory: str) -> Resto
             os.rmdir(place)
         os.rename(beside, place)
     except OSError as error:
-        delete_tree(beside)
+        with suppress(OSError):  # Its parent may be no directory.
+            delete_tree(beside)
         raise ReenactError(f"cannot write `{directory}`: {error.strerror}") from None
     except BaseException:
         delete_tree(beside)
@@ -80,7 +87,7 @@ def _write(context: Context, run: Run, directory: str) -> RestoredSource:
     for file in run.inputs:
         if os.path.isabs(file.path) or file.path in known or file.origin is not None:
             continue
-        if file.is_kept and file.digest is not None:
+        if file.files is None and file.digest is not None and blobs.has(file.digest):
             _write_file(f"{directory}/{text_to_path(file.path)}", blobs.get(file.digest), 0o644)
             files += 1
             size_bytes += file.size_bytes or 0

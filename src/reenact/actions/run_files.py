@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -158,7 +158,20 @@ def _look(
     )
     with Digests(f"{store.cache_directory}/{_DIGESTS}") as digests:
         log = read_log(f"{directory}/{RECORD_DIRECTORY}")
-        return look_at_files(log, place, digests, hellos)
+        found = look_at_files(log, place, digests, hellos)
+    return found._replace(inputs=tuple(_kept_already(store, found.inputs, provided)))
+
+
+def _kept_already(
+    store: Store, inputs: Iterable[File], provided: Mapping[str, str]
+) -> Iterator[File]:
+    """Say of inputs that came from the store that their content is kept: by this run as well."""
+    for file in inputs:
+        is_provided = file.files is None and text_to_path(file.path) in provided
+        if is_provided and file.digest is not None and store.blobs.has(file.digest):
+            yield msgspec.structs.replace(file, is_kept=True)
+        else:
+            yield file
 
 
 def with_files(run: Run, found: Found, met: tuple[Process, ...] = ()) -> Run:

@@ -41,8 +41,7 @@ def check_twice(context: Context, request: RunRequest, watcher: Watcher) -> Repr
     wishes = [_wish(number, request) for number in (1, 2)]
     context.store.create()
     kept = Reproductions(context.store)
-    lock = kept.lock(new_run_id())
-    lock.acquire()
+    lock = kept.take_new(new_run_id())
     try:
         reruns = Reruns(wishes, context, None, watcher, None, lock)
         requested = reruns.run(1)

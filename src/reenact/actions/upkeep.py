@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from reenact.actions.context import Context
 from reenact.actions.recover import settle
-from reenact.errors import NotFound, ReenactError
+from reenact.errors import NotFound, ReenactError, TooNew
 from reenact.execute.testimony import POINTS_WAITING
 from reenact.model.identity import Digest, RunId
 from reenact.model.lock import decode_lock
@@ -23,6 +23,7 @@ from reenact.store.lock import Lock, is_locked
 from reenact.store.metric_log import MetricLog
 from reenact.store.metric_parts import leftovers
 from reenact.store.output_log import find_damage
+from reenact.store.reproductions import Reproductions
 from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
 _POOL_AGE_S = 7 * 86400.0
@@ -36,7 +37,7 @@ class Problem(NamedTuple):
     """Something in the store that is not as it was written.
 
     Attributes:
-        kind: stable name: `record`, `notes`, `blob-missing`, `blob-damaged`, `output-missing`,
+        kind: stable name: `record`, `notes`, `reproduction`, `blob-missing`, `blob-damaged`, `output-missing`,
             `output-changed`, `metrics`, `log`.
         where: run id or path.
         detail: what is wrong.
@@ -110,6 +111,7 @@ def check_store(
             if not deleted and stored.status is Status.KILLED and stored.record.ended is None:
                 unfinished.append(run_id)
     check.trees()
+    check.reproductions()
     blobs = check.blobs()
     leftovers = list(_leftovers(store))
     if repair:
@@ -261,6 +263,17 @@ class _Check:
             count += 1
             self._blob(digest, None, [])
         return count
+
+    def reproductions(self) -> None:
+        """Look at the verdicts that are kept."""
+        kept = Reproductions(self.store)
+        for one in kept.ids():
+            try:
+                kept.read(one)
+            except TooNew:
+                continue
+            except ReenactError as error:
+                self._problems.append(Problem("reproduction", one, error.message))
 
     def all_problems(self) -> list[Problem]:
         """Return what was found."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from reenact.actions.context import Context
-from reenact.errors import NotFound, ReenactError
+from reenact.errors import NotFound, ReenactError, UsageError
 from reenact.execute.data_sets import read_data_set
 from reenact.model.identity import Digest, RunId
 from reenact.model.paths import path_to_text
@@ -66,10 +67,13 @@ def whence(context: Context, path: str) -> Whence:
 
     Raises:
         NotFound: there is no such file.
+        UsageError: it is a pipe or a device.
         ReenactError: it cannot be read.
     """
     place = os.path.join(context.directory, path)
     try:
+        if not stat.S_ISREG(os.stat(place).st_mode):
+            raise UsageError(f"`{path}` is no regular file", hint="name a file that has an end")
         digest, size = digest_file(place)
     except FileNotFoundError:
         raise NotFound(f"there is no file `{path}`") from None

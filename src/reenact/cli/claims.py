@@ -6,13 +6,20 @@ from typing import Any
 
 import click
 
-from reenact.actions.claims import Claim, check_claims, claims_from, claims_of, write_claims
+from reenact.actions.claims import (
+    Claim,
+    check_claims,
+    claims_from,
+    claims_of,
+    read_claim,
+    write_claims,
+)
 from reenact.actions.context import Context
 from reenact.actions.find import find_run
 from reenact.cli.options import as_json, complete_run
 from reenact.cli.output import print_json, print_table, say, show_value, visible
 from reenact.cli.reproduce import Talker
-from reenact.cli.verdict import html_option, report
+from reenact.cli.verdict import check_page, html_option, report
 from reenact.model.words import counted
 from reenact.project.file.claim_text import claim_lines
 
@@ -89,6 +96,7 @@ def check_command(home: str | None, /, **options: Any) -> int:
     The exit status is 0 when all are confirmed, 3 when one is refuted, 4 when one is open, 1 when
     one could not run.
     """
+    check_page(options["html"])
     context = Context(store=home)
     claims = claims_of(context, options["names"])
     talker = Talker(shows_output=False)
@@ -119,6 +127,9 @@ def write_command(home: str | None, /, **options: Any) -> None:
         tolerance=options["tolerance"],
         paper=options["paper"],
     )
+    if options["only_print"] and options["as_json"]:
+        print_json({"ok": True, "claims": [_to_json(claim) for claim in map(read_claim, claims)]})
+        return
     if options["only_print"]:
         print("\n".join(["claims:", *claim_lines(claims)]))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from typing import Any
@@ -17,6 +18,7 @@ from reenact.actions.reproduce.use_case import Outcome, ReproduceRequest, reprod
 from reenact.cli.options import as_json, complete_run
 from reenact.cli.output import print_json, say, show_duration, show_size, visible
 from reenact.cli.verdict import (
+    check_page,
     colour,
     html_option,
     margin_option,
@@ -24,8 +26,9 @@ from reenact.cli.verdict import (
     to_json,
     tolerance_option,
     worst_status,
+    write_page,
 )
-from reenact.errors import EXIT_FAILED, UsageError
+from reenact.errors import EXIT_CANNOT_RUN, EXIT_FAILED, NotFound, UsageError
 from reenact.model.identity import RunId
 from reenact.model.verdict import Expectation
 from reenact.model.words import counted
@@ -36,7 +39,7 @@ from reenact.store.store import StoredRun
 _MOST_CHANGES = 20
 _EVERY_S = 0.2
 _LARGE_BYTES = 1 << 28
-_TOLD = ("environment", "unknown")
+_TOLD = ("environment", "unknown", "data")
 """Codes of remarks that are printed before anything runs."""
 
 
@@ -84,12 +87,15 @@ def reproduce_command(home: str | None, /, **options: Any) -> int:
     when every result came back, 3 when one differs, 4 when that cannot be told, 1 when one could
     not run.
     """
+    check_page(options["html"])
     context = Context(store=home)
     names, settings = split_settings(options["words"])
     if options["all_runs"]:
         if names:
             raise UsageError("`--all` and the name of a run exclude each other")
         originals = find_all(context, limit=options["top"])
+        if not originals:
+            raise NotFound("no run in this store has completed: there is nothing to reproduce")
     else:
         originals = find_originals(context, names)
     request = ReproduceRequest(
@@ -124,23 +130,30 @@ def _variables(texts: tuple[str, ...]) -> dict[str, str]:
 
 
 def _report(context: Context, outcomes: list[Outcome], *, html: str | None, as_json: bool) -> int:
-    if len(outcomes) == 1 and outcomes[0].problem is not None:
-        raise outcomes[0].problem
+    if len(outcomes) == 1 and (problem := outcomes[0].problem) is not None:
+        if problem.exit_status == EXIT_CANNOT_RUN:
+            # That is how `run` tells it from what a script says.
+            problem.exit_status = EXIT_FAILED  # type: ignore[misc]  # of this one only
+        raise problem
     found = [one.reproduction for one in outcomes if one.reproduction is not None]
     status = worst_status(
         [None if o.reproduction is None else o.reproduction.verdict for o in outcomes]
     )
     if as_json:
-        if html is not None:
-            report(context, found, html=html, as_json=True)
-            return status
         problems = [
-            {"run": one.original.id, "code": one.problem.code, "message": one.problem.message}
+            {
+                "run": one.original.id,
+                "code": one.problem.code,
+                "message": one.problem.message,
+                "hint": one.problem.hint,
+            }
             for one in outcomes
             if one.problem is not None
         ]
         listed = [to_json(one) for one in found]
         print_json({"ok": True, "reproductions": listed, "problems": problems})
+        if html is not None:
+            write_page(context, found, html)
         return status
     report(context, found, html=html, as_json=False, told=_TOLD)
     for one in outcomes:
@@ -204,14 +217,17 @@ class Talker:
             say(f"  {visible(text)}")
         if data.files:
             say(f"  data: {counted(data.files, 'file')} verified, {show_size(data.size_bytes)}")
-        for lack in data.lacks[:_MOST_CHANGES]:
-            say(f"  data: {visible(lack.path)} {visible(lack.detail)}")
-        if len(data.lacks) > _MOST_CHANGES:
-            say(f"    and {len(data.lacks) - _MOST_CHANGES} more")
+        told = [*data.remarks, *(f"{lack.path} {lack.detail}" for lack in data.lacks)]
+        for text in told[:_MOST_CHANGES]:
+            say(f"  data: {visible(text)}")
+        if len(told) > _MOST_CHANGES:
+            say(f"    and {len(told) - _MOST_CHANGES} more")
         changes = [
             c for c in found.changes if c.group in ("python", "package", "conda", "variable")
         ]
-        if not changes:
+        if not found.is_compared:
+            say(f"  environment: {chosen.name}")
+        elif not changes:
             say(f"  environment: {chosen.name}, as recorded")
         else:
             say(
@@ -261,13 +277,15 @@ class Talker:
         if stored is not None:
             self._began.pop(stored.id, None)
             run = stored.run
-            lasted = show_duration(run.duration_s) if run is not None else ""
-            say(f"  run {stored.id[:8]}: {stored.status} after {lasted}")
+            duration_s = None if run is None else run.duration_s
+            lasted = "" if duration_s is None else f" after {show_duration(duration_s)}"
+            say(f"  run {stored.id[:8]}: {stored.status}{lasted}")
         if problem is not None:
             say(f"  {visible(problem)}")
 
     def _draw(self, text: str) -> None:
-        sys.stderr.write(f"\r\x1b[K{text}")
+        width = shutil.get_terminal_size().columns
+        sys.stderr.write(f"\r\x1b[K{text[: width - 1]}")
         sys.stderr.flush()
 
     def _clear(self) -> None:

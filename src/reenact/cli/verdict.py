@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Collection, Iterable
@@ -23,6 +24,7 @@ from reenact.errors import (
     ReenactError,
     UsageError,
 )
+from reenact.model.identity import RunId
 from reenact.model.verdict import (
     Cause,
     OutputVerdict,
@@ -46,6 +48,8 @@ _STATUS = {
 _SEVERITY = (EXIT_OK, EXIT_PARTLY, EXIT_DIFFERS, EXIT_FAILED)
 _COLOURS = {EXIT_OK: "green", EXIT_PARTLY: "yellow", EXIT_DIFFERS: "red", EXIT_FAILED: "red"}
 _MOST_CAUSES = 12
+_FEWEST_DRAWN = 4
+_WIDTH = 48
 
 tolerance_option = click.option(
     "--tolerance", "tolerances", multiple=True, metavar="METRIC=AMOUNT",
@@ -126,6 +130,9 @@ def verdict_command(home: str | None, /, **options: Any) -> int:
     if name is None:
         return _list(kept, as_json=options["as_json"])
     found = _named(context, kept, name)
+    for run_id in (*found.originals, *found.runs):
+        if not os.path.isdir(context.store.directory(run_id)):
+            say(f"run {run_id[:8]} is not in this store any more")
     return report(context, [found], html=options["html"], as_json=options["as_json"])
 
 
@@ -133,7 +140,10 @@ def _named(context: Context, kept: Reproductions, name: str) -> Reproduction:
     try:
         run_id = find_run(context, name).id
     except NotFound:
-        return kept.find(name)
+        # A run that is gone has left its verdicts.
+        run_id = kept.run_named(name) or RunId("")
+        if not run_id:
+            return kept.find(name)
     judged = [one for one in kept.of_runs([run_id]) if one.verdict is not None]
     if not judged:
         raise NotFound(
@@ -186,13 +196,13 @@ def report(
         told: codes of remarks that were printed before.
     """
     found = list(found)
-    if html is not None:
-        _write_page(context, found, html)
     if as_json:
         print_json({"ok": True, "reproductions": [to_json(one) for one in found]})
     else:
         for one in found:
             print_verdict(one, told=told)
+    if html is not None:
+        write_page(context, found, html)
     return worst_status([one.verdict for one in found])
 
 
@@ -221,6 +231,9 @@ def print_verdict(found: Reproduction, *, told: Collection[str] = ()) -> None:
         if rows:
             print_table(columns, rows)
             print()
+    if sys.stdout.isatty():
+        for one in found.statistics:
+            print("\n".join(_distributions(one)))
     for remark in found.remarks:
         if remark.code not in told:
             say(f"  {visible(remark.message)}")
@@ -232,6 +245,20 @@ def print_verdict(found: Reproduction, *, told: Collection[str] = ()) -> None:
             print(f"  and {len(found.causes) - _MOST_CAUSES} more: `--json` lists them")
     name = style(name_of(found), "bold", stream=sys.stdout)
     print(f"{name}: {colour(found.verdict)}: {visible(found.summary)}")
+
+
+def _distributions(one: StatisticVerdict) -> list[str]:
+    """Draw how the values of both groups are distributed, one above the other."""
+    from reenact.cli.group_statistics import draw
+
+    groups = (("original", one.original), ("now", one.reproduced))
+    values = [v for _, sample in groups for v in map(float, sample.values) if math.isfinite(v)]
+    if len(values) < _FEWEST_DRAWN:
+        return []
+    low, high = min(values), max(values)
+    lines = [f"{name:>8} │{draw(sample, low, high, _WIDTH)}│" for name, sample in groups]
+    ends = f"{_short(low)}{_short(high):>{_WIDTH - len(_short(low))}}"
+    return [visible(one.name), *lines, f"{'':>10}{ends}", ""]
 
 
 def name_of(found: Reproduction) -> str:
@@ -273,6 +300,9 @@ def tell_cause(cause: Cause) -> str:
 
 
 def _fact(value: object) -> str:
+    if isinstance(value, dict):
+        # A file: what is in it counts.
+        value = str(value.get("digest") or "content not known")[:12]
     text = "none" if value is None else str(value)
     return visible(text if len(text) <= 80 else f"{text[:77]}…")
 
@@ -303,7 +333,7 @@ def tell_series(one: SeriesVerdict) -> str:
         parts.append(f"parts at step {one.first_parting.step}")
     if one.first_beyond is not None and one.first_beyond != one.first_parting:
         parts.append(f"beyond tolerance at step {one.first_beyond.step}")
-    if one.largest_relative is not None and one.first_parting is not None:
+    if one.largest_relative not in (None, 0.0) and one.first_parting is not None:
         parts.append(f"largest difference {_percent(one.largest_relative)}")
     if one.tolerance and one.first_parting is not None:
         parts.append(f"tolerated {visible(one.tolerance)}")
@@ -393,7 +423,16 @@ def _short(value: float | str | None) -> str:
     return "" if value is None else f"{float(value):.6g}"
 
 
-def _write_page(context: Context, found: list[Reproduction], path: str) -> None:
+def check_page(path: str | None) -> None:
+    """Make sure, before anything runs, that a page can be written; raises UsageError."""
+    if path is not None and not os.path.isdir(os.path.dirname(os.path.abspath(path))):
+        raise UsageError(f"`{path}` is in no directory", hint="make the directory first")
+    if path is not None and os.path.isdir(path):
+        raise UsageError(f"`{path}` is a directory", hint="name a file in it")
+
+
+def write_page(context: Context, found: list[Reproduction], path: str) -> None:
+    """Write a page about verdicts; raises ReenactError."""
     from reenact.cli.verdict_page import draw_page
 
     try:

@@ -12,7 +12,7 @@ from reenact.actions.context import Context
 from reenact.actions.find import find_run
 from reenact.actions.whence import Origin, Role, Segment, Whence, segment_at, segments_of, whence
 from reenact.cli.options import as_json
-from reenact.cli.output import print_json, show_time, show_value, style, visible
+from reenact.cli.output import print_json, say, show_time, show_value, style, visible
 from reenact.errors import EXIT_FAILED, EXIT_OK, UsageError
 from reenact.model.run import Run
 
@@ -48,7 +48,9 @@ def whence_command(home: str | None, /, **options: Any) -> int:
     if not os.path.isfile(options["name"]) and not os.path.lexists(options["name"]):
         # A run's own name, perhaps: it has segments, too.
         stored = find_run(context, options["name"])
-        return _tell_segments(segments_of(context, stored), as_json=options["as_json"])
+        segments = segments_of(context, stored)
+        _tell_gone(segments)
+        return _tell_segments(segments, as_json=options["as_json"])
     if os.path.isdir(options["name"]):
         raise UsageError(f"`{options['name']}` is a directory", hint="name a file in it")
     found = whence(context, options["name"])
@@ -61,8 +63,17 @@ def whence_command(home: str | None, /, **options: Any) -> int:
 
 def _tell_step(context: Context, options: dict[str, Any]) -> int:
     stored = find_run(context, options["name"])
-    one = segment_at(segments_of(context, stored), options["step"])
+    segments = segments_of(context, stored)
+    _tell_gone(segments)
+    one = segment_at(segments, options["step"])
     return _tell_segments([one], as_json=options["as_json"])
+
+
+def _tell_gone(segments: list[Segment]) -> None:
+    """Say that the first of the segments that are there goes on from one that is not."""
+    first = segments[0].stored.run
+    if first is not None and first.resumes is not None:
+        say(f"run {first.resumes[:8]}, which run {first.id[:8]} goes on from, is not in this store")
 
 
 def _tell_segments(segments: list[Segment], *, as_json: bool) -> int:

@@ -132,7 +132,7 @@ def _of_single_runs(
     """Return statistics, and the series of a metric in place of one that cannot decide.
 
     A single original that was repeated with its own seed came back if all repetitions did, step by
-    step, by what is tolerated; no distribution is known.
+    step, by what is tolerated; no distribution is known. A margin that the user names counts more.
     """
     came_back = {
         one.name: one
@@ -141,7 +141,10 @@ def _of_single_runs(
     }
     return [
         came_back.get(one.name, one)
-        if one.verdict is Verdict.INCONCLUSIVE
+        if (
+            one.verdict is Verdict.INCONCLUSIVE
+            or (one.verdict is Verdict.DIFFERS and one.margin_source != "user")
+        )
         and len(one.original.values) == 1
         and expectation is not Expectation.STATISTICS
         else one
@@ -180,7 +183,9 @@ def _summarize(verdict: Verdict, deciding: Sequence[_Judged], others: Sequence[_
             said.append(f"and {len(guilty) - _MOST_NAMED} more")
         text = "; ".join(said)
         if len(guilty) < len(deciding):
-            text += f" ({len(deciding) - len(guilty)} of {_count(deciding)} came back)"
+            kinds = {_kind(judged) for judged in deciding}
+            every = _count(deciding) if len(kinds) == 1 else f"{len(deciding)} results"
+            text += f" ({len(deciding) - len(guilty)} of {every} came back)"
     else:
         same = [judged for judged in deciding if judged.verdict is Verdict.IDENTICAL]
         rest = [judged for judged in deciding if judged.verdict is not Verdict.IDENTICAL]
@@ -209,15 +214,16 @@ def _explain(judged: _Judged) -> str:
         parting = judged.first_beyond or judged.first_parting
         if parting is None or None in (parting.original, parting.reproduced):
             return f"{name}: {judged.reason or judged.verdict.value}"
-        values = f"{_short(parting.reproduced)}, was {_short(parting.original)}"
+        values = "{}, was {}".format(*_apart(parting.reproduced, parting.original))
         return f"{name} parts at step {parting.step}: {values}"
     if isinstance(judged, ClaimVerdict):
-        found = "no value" if judged.found is None else _short(judged.found)
+        found, claimed = _apart(judged.found, judged.claimed)
+        found = "no value" if judged.found is None else found
         reason = f" ({judged.reason})" if judged.reason else ""
-        return f"claim {name}: {found}, claimed {_short(judged.claimed)}{reason}"
+        return f"claim {name}: {found}, claimed {claimed}{reason}"
     if judged.reproduced.mean is None or judged.original.mean is None:
         return f"{name}: {judged.reason}"
-    means = f"mean {_short(judged.reproduced.mean)}, was {_short(judged.original.mean)}"
+    means = "mean {}, was {}".format(*_apart(judged.reproduced.mean, judged.original.mean))
     more = f", {judged.more_seeds} more runs may decide" if judged.more_seeds else ""
     reason = f" ({judged.reason})" if judged.reason else ""
     return f"{name}: {means}{more}{reason}"
@@ -227,14 +233,26 @@ def _name(judged: _Judged) -> str:
     return judged.path if isinstance(judged, OutputVerdict) else judged.name
 
 
+def _apart(a: JsonNumber | None, b: JsonNumber | None) -> tuple[str, str]:
+    """Return two numbers with as many digits as tell them apart."""
+    short = _short(a), _short(b)
+    if a is None or b is None or short[0] != short[1]:
+        return short
+    return repr(float(a)), repr(float(b))
+
+
 def _short(value: JsonNumber | None) -> str:
     return "nothing" if value is None else f"{float(value):.6g}"
 
 
 def _count(judged: Sequence[_Judged]) -> str:
     """Return how many of each there are: `3 metrics and 1 output`."""
-    outputs = sum(isinstance(j, OutputVerdict) for j in judged)
-    claims = sum(isinstance(j, ClaimVerdict) for j in judged)
-    metrics = len(judged) - outputs - claims
-    found = ((claims, "claim"), (metrics, "metric"), (outputs, "output"))
+    kinds = [_kind(one) for one in judged]
+    found = [(kinds.count(noun), noun) for noun in ("claim", "metric", "output")]
     return " and ".join(counted(n, noun) for n, noun in found if n)
+
+
+def _kind(judged: _Judged) -> str:
+    if isinstance(judged, OutputVerdict):
+        return "output"
+    return "claim" if isinstance(judged, ClaimVerdict) else "metric"

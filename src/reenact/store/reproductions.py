@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import msgspec
 
@@ -15,6 +16,8 @@ from reenact.store.lock import Lock
 from reenact.store.store import Store
 
 _ENDING = ".json"
+_SHORTEST = 4
+"""Of ids; what is shorter means too many."""
 
 
 class Reproductions:
@@ -31,10 +34,21 @@ class Reproductions:
             os.makedirs(self.directory, exist_ok=True)
             write_atomically(self._path(reproduction.id), data)
 
-    def lock(self, reproduction_id: RunId) -> Lock:
-        """Return the lock of whoever is at work on a reproduction."""
-        os.makedirs(self.directory, exist_ok=True)
-        return Lock(f"{self.directory}/{reproduction_id}.lock")
+    def take(self, reproduction_id: RunId) -> Lock | None:
+        """Return the lock of whoever is at work on a reproduction; None where another process is.
+
+        Raises StoreUnusable.
+        """
+        lock = Lock(f"{self.directory}/{reproduction_id}.lock")
+        with store_errors(self._store.root):
+            os.makedirs(self.directory, exist_ok=True)
+            return lock if lock.acquire() else None
+
+    def take_new(self, reproduction_id: RunId) -> Lock:
+        """Return the lock of a reproduction that nobody else knows yet; raises StoreUnusable."""
+        lock = self.take(reproduction_id)
+        assert lock is not None
+        return lock
 
     def ids(self) -> list[RunId]:
         """Return the ids of all that are there, in no order."""
@@ -77,18 +91,33 @@ class Reproductions:
             raise NotFound(f"the id of {what} begins with `{text}`")
         return self.read(found[0])
 
+    def run_named(self, text: str) -> RunId | None:
+        """Return the only run in these records whose id begins so; None where there is no such one.
+
+        Runs that are not in the store any more are among them.
+        """
+        if len(text) < _SHORTEST:
+            return None
+        found = {
+            run_id
+            for one in self._readable()
+            for run_id in (*one.originals, *one.runs)
+            if run_id.startswith(text)
+        }
+        return found.pop() if len(found) == 1 else None
+
     def of_runs(self, runs: Iterable[RunId]) -> list[Reproduction]:
         """Return those in which one of these runs was reproduced, or reproduced another; latest last."""
         wanted = {*runs}
-        found = []
-        for one in self.ids():
-            try:
-                reproduction = self.read(one)
-            except ReenactError:
-                continue
-            if wanted.intersection((*reproduction.originals, *reproduction.runs)):
-                found.append(reproduction)
+        found = [
+            one for one in self._readable() if wanted.intersection((*one.originals, *one.runs))
+        ]
         return sorted(found, key=lambda one: one.created)
+
+    def _readable(self) -> Iterator[Reproduction]:
+        for one in self.ids():
+            with suppress(ReenactError):
+                yield self.read(one)
 
     def remove(self, reproduction_id: RunId) -> None:
         """Forget one."""

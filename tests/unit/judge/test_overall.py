@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from reenact.judge.overall import is_log, is_time, overall, worst
 from reenact.judge.statistics import sample
@@ -74,7 +75,7 @@ def test_an_output_differs_where_bits_can_be_expected() -> None:
     found = overall(series=[metric(IDENTICAL)], outputs=[output(DIFFERS, detail="line 3")])
 
     assert found == (
-        DIFFERS, "`model.pt`: line 3 (1 of 1 metric and 1 output came back)",
+        DIFFERS, "`model.pt`: line 3 (1 of 2 results came back)",
     )  # fmt: skip
 
 
@@ -136,8 +137,21 @@ def test_one_original_that_was_repeated_came_back_if_every_repetition_did() -> N
     parted = overall(series=[metric(DIFFERS)], statistics=[single])
     seeds = overall(series=[metric(WITHIN)], statistics=[single], expectation=OTHER_SEED)
 
+    predicted = replace(single, verdict=DIFFERS, margin_source="1 % of the mean")
+    named = replace(single, verdict=DIFFERS, margin_source="user")
+    assert overall(series=[metric(WITHIN)], statistics=[predicted])[0] is WITHIN
+    assert overall(series=[metric(WITHIN)], statistics=[named])[0] is DIFFERS
     assert tolerated == (WITHIN, "1 metric within tolerance")
     assert (parted[0], seeds[0]) == (INCONCLUSIVE, INCONCLUSIVE)
+
+
+def test_numbers_that_look_alike_are_told_apart() -> None:
+    near = SeriesVerdict(
+        name="loss", verdict=DIFFERS, points=1, reproduced_points=1,
+        first_parting=Parting(step=0, original=1.0, reproduced=1.0 + 1e-12),
+    )  # fmt: skip
+
+    assert overall(series=[near])[1] == "`loss` parts at step 0: 1.000000000001, was 1.0"
 
 
 def test_all_metrics_must_be_equivalent() -> None:

@@ -246,9 +246,10 @@ class _Verification:
         for place in self._elsewhere.candidates(file):
             if self._problem(place, digest, file.size_bytes) is None:
                 return os.path.normpath(place)
-        place = self._find_output(digest)
-        is_there = place is not None and self._problem(place, digest, file.size_bytes) is None
-        return place if is_there else None
+        made = self._find_output(digest)
+        if made is None or self._problem(made, digest, file.size_bytes) is not None:
+            return None
+        return made
 
     def _copy_of_blob(self, digest: Digest, size: int | None) -> str | None:
         """Return where a copy of a blob is: a program that writes to it must not spoil the store."""
@@ -277,6 +278,9 @@ class _Verification:
 
     def _lack(self, file: File, place: str, problem: str) -> None:
         is_gone = not os.path.lexists(place)
+        if is_gone and file.origin is not None and file.origin.startswith("run "):
+            self._lacks.append(Lack(file.path, True, f"is gone with {file.origin}"))
+            return
         if is_gone and file.origin is not None and "://" in file.origin:
             self._remarks.append(f"{file.path} is loaded again from {file.origin}")
             return
@@ -308,32 +312,56 @@ class _Verification:
         except (ReenactError, msgspec.DecodeError):
             self._lacks.append(Lack(file.path, False, "its list of files is lost"))
             return
+        # What of it is source comes from the store, whatever is in the project.
+        own = [one for one in listed if not self._is_source_of(file, one[0], one[2])]
+        known = frozenset(text_to_path(one[0]) for one in listed)
         places = [self._place(file), *self._elsewhere.directories(file.path)]
         best: list[Lack] | None = None
         for place in places:
-            lacks = list(self._data_set_at(file, place, listed))
+            before = self._files, self._bytes
+            lacks = list(self._data_set_at(file, place, own, known))
             if not lacks:
-                if place != places[0]:
-                    self._take_data_set(file, place)
+                self._files += len(listed) - len(own)
+                self._bytes += sum(size for _, size, _ in listed) - sum(one[1] for one in own)
+                if place != places[0] and own:
+                    self._take_data_set(file, os.path.normpath(place), own, len(own) < len(listed))
+                self._remarks += [
+                    f"{file.path}/{name} is not known by content"
+                    for name, _, digest in own
+                    if digest is None
+                ]
                 return
-            best = best if best is not None else lacks
+            if best is not None:
+                self._files, self._bytes = before
+            if best is None:
+                best = lacks
+            elif best[0].path == file.path and len(lacks) < len(own):
+                # That says more than that it is gone where it was.
+                where = path_to_text(os.path.normpath(place))
+                best = [lack._replace(detail=f"{lack.detail} in {where}") for lack in lacks]
         self._lacks += best or []
 
+    def _is_source_of(self, file: File, name: str, digest: Digest | None) -> bool:
+        path = name if file.path == "." else f"{file.path}/{name}"
+        is_known = digest is not None and self._source.get(path) == digest
+        return is_known and not self._required.covers(file)
+
     def _data_set_at(
-        self, file: File, place: str, listed: list[tuple[str, int, Digest | None]]
+        self,
+        file: File,
+        place: str,
+        listed: Sequence[tuple[str, int, Digest | None]],
+        known: frozenset[str],
     ) -> Iterator[Lack]:
         if not os.path.isdir(place):
-            yield Lack(file.path, True, "is gone")
+            if listed:
+                yield Lack(file.path, True, "is gone")
             return
         self._digests.expect(place)
-        known = set()
         for name, size, digest in listed:
-            path = text_to_path(name)
-            known.add(path)
             if digest is None:
-                self._remarks.append(f"{file.path}/{name} is not known by content")
                 continue
-            problem = self._problem(f"{place}/{path}", digest, size)
+            problem = self._problem(f"{place}/{text_to_path(name)}", digest, size)
             if problem is not None:
                 yield Lack(f"{file.path}/{name}", problem == "is gone", problem)
         yield from (
@@ -341,7 +369,7 @@ class _Verification:
             for path in self._added(place, known)
         )
 
-    def _added(self, place: str, known: set[str]) -> Iterator[str]:
+    def _added(self, place: str, known: frozenset[str]) -> Iterator[str]:
         """Yield files that came into a data set after the run: it would read them now."""
         if self._run.ended is None:
             return
@@ -362,11 +390,21 @@ class _Verification:
                 if path not in known:
                     yield path
 
-    def _take_data_set(self, file: File, place: str) -> None:
+    def _take_data_set(
+        self,
+        file: File,
+        place: str,
+        listed: Sequence[tuple[str, int, Digest | None]],
+        has_source: bool,
+    ) -> None:
         if self._required.covers(file):
             self._required.take(file, place)
         elif os.path.isabs(file.path):
             self._moved[text_to_path(file.said or file.path)] = place
+        elif has_source:
+            for name, _, _ in listed:
+                path = os.path.normpath(text_to_path(f"{file.path}/{name}"))
+                self._provided[path] = f"{place}/{text_to_path(name)}"
         else:
             self._provided[text_to_path(file.path)] = place
         self._remarks.append(f"{file.path} is taken from {path_to_text(place)}")

@@ -102,15 +102,16 @@ def failure_of(original: StoredRun, reproduced: StoredRun) -> str | None:
     if run is None:
         return reproduced.damage or "its record is damaged"
     if run.exit is None:
-        return f"it is {reproduced.status}"
+        return f"it was {reproduced.status}: there is no result"
     before = None if original.run is None else original.run.exit
     now = run.exit
     if reproduced.status is Status.COMPLETED:
         return None
+    words = failure_words(reproduced)
     is_same = before is not None and (before.code, before.signal) == (now.code, now.signal)
     if is_same and now.requested is None:
         return None
-    return failure_words(reproduced)
+    return f"{words}; it can read nothing from the keyboard" if "EOFError" in words else words
 
 
 def failure_words(stored: StoredRun) -> str:

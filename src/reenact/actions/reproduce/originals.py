@@ -9,7 +9,7 @@ from reenact.actions.context import Context
 from reenact.actions.find import find_run, list_runs, parts_of
 from reenact.errors import NotFound, ReenactError, UsageError
 from reenact.model.identity import Digest, RunId
-from reenact.model.paths import text_to_path
+from reenact.model.paths import path_to_text, text_to_path
 from reenact.model.run import Run, Status
 from reenact.store.blobs import digest_file
 from reenact.store.index import Index
@@ -169,7 +169,7 @@ def _find(context: Context, text: str) -> StoredRun:
     run_id = maker_of(context, digest)
     if run_id is None:
         raise NotFound(
-            f"no run in this store has made the content of `{text}`",
+            f"no run in this store has made the content of `{path_to_text(text)}`",
             hint="`reenact whence` says more about a file",
         )
     return context.store.read_run(run_id)

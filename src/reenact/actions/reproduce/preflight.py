@@ -61,6 +61,7 @@ class Preflight(NamedTuple):
         variables: to set, so that threads are as many as they were, and hashes the same.
         remarks: what could not be compared, and what there may be too little of.
         is_other_machine: instruction set, GPU or driver are others.
+        is_compared: the environment is known, then and now.
     """
 
     expectation: Expectation
@@ -70,6 +71,7 @@ class Preflight(NamedTuple):
     variables: dict[str, str]
     remarks: tuple[str, ...]
     is_other_machine: bool = False
+    is_compared: bool = True
 
 
 def look_around(run: Run, context: Context, python: str | None) -> Surroundings:
@@ -143,6 +145,7 @@ def preflight(
     causes: list[Cause] = []
     remarks: list[str] = []
     recorded = recorded_environment(run, context)
+    is_compared = here.environment is not None if recorded is not None else not is_python(run)
     if recorded is None and is_python(run):
         remarks.append("what is recorded of the environment is lost, or never was")
     elif recorded is not None and here.environment is None:
@@ -191,6 +194,7 @@ def preflight(
         variables,
         tuple(remarks),
         is_other_machine,
+        is_compared,
     )
 
 

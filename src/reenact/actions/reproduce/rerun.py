@@ -202,7 +202,8 @@ class Again(NamedTuple):
             required=verified.required,
             has_input=False,
             quiet=not (self.shows_output and place.has_terminal),
-            force_flags=True,
+            # What was given then is taken as it is; a name that is new has to be known.
+            force_flags=all(name in self.original.flags for name in self.settings),
             seed=seed,
             no_seed=seed is None,
             deterministic=self.original.is_deterministic,

@@ -31,13 +31,13 @@ from reenact.actions.reproduce.rerun import (
     seed_settings,
     with_runs_replaced,
 )
-from reenact.errors import NotFound, ReenactError, UsageError
+from reenact.errors import CannotRun, DataChanged, NotFound, ReenactError, UsageError
 from reenact.judge.overall import overall
 from reenact.judge.tolerance import Tolerances
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import path_to_text
 from reenact.model.run import Remark, Run, Status
-from reenact.model.secrets import redact
+from reenact.model.secrets import REDACTED, redact
 from reenact.model.verdict import (
     Cause,
     ClaimVerdict,
@@ -47,6 +47,7 @@ from reenact.model.verdict import (
     Verdict,
 )
 from reenact.model.words import counted
+from reenact.store.files import store_errors
 from reenact.store.lock import Lock
 from reenact.store.reproductions import Reproductions
 from reenact.store.store import StoredRun
@@ -118,12 +119,6 @@ class Listener(Watcher, Protocol):
         ...
 
 
-class DataChanged(ReenactError):
-    """The data of a run is not as it was."""
-
-    code = "data-changed"
-
-
 class Outcome(NamedTuple):
     """What came of one original. `problem` says why there is no reproduction."""
 
@@ -153,11 +148,14 @@ def reproduce(
     margins = Tolerances.parse(request.margins)
     replaced: dict[RunId, RunId] = {}
     outcomes: list[Outcome] = []
-    for original, is_mapped in _in_order(context, originals, request):
+    ordered = _in_order(context, originals, request)
+    known = {name for original, _ in ordered for name in original.record.flags}
+    for original, is_mapped in ordered:
         if original.id in replaced or any(one.original.id == original.id for one in outcomes):
             continue
         try:
-            work = _Work(context, original, request, Rules(tolerances, margins), listener)
+            own = _of_one(request, original.record, known)
+            work = _Work(context, original, own, Rules(tolerances, margins), listener)
             reproduction = work.run(replaced)
         except ReenactError as error:
             outcomes.append(Outcome(original, None, error))
@@ -189,8 +187,26 @@ def judge(
         tolerances: `metric=amount`.
         margins: `metric=amount`.
         keep: store the verdict.
+
+    Raises:
+        UsageError: a run is on both sides, has not ended, or starts others.
     """
     first = originals[0]
+    for one in reproduced:
+        if one.id in judgement.ids(originals):
+            raise UsageError(
+                f"run {one.id[:8]} is on both sides", hint="name the original, then other runs"
+            )
+    for one in (*originals, *reproduced):
+        if one.record.is_parent:
+            raise UsageError(
+                f"run {one.id[:8]} starts other runs", hint="name those that are to be compared"
+            )
+        if one.status in _UNDER_WAY:
+            raise UsageError(
+                f"run {one.id[:8]} is {one.status}",
+                hint=f"`reenact wait {one.id[:8]}` waits for it",
+            )
     seeds = {judgement.seed_of(one.record) for one in (*originals, *reproduced)}
     is_sample = len(originals) > 1 or (len(seeds) > 1 and len(reproduced) > 1)
     rules = Rules(Tolerances.parse(tolerances), Tolerances.parse(margins))
@@ -236,8 +252,13 @@ def conclude(
     }
     fine = [stored for stored in reproduced if stored.id not in failures]
     remarks += [
-        Remark(code="failed", message=f"run {run_id[:8]} {reason}")
+        Remark(code="failed", message=f"run {run_id[:8]}: {reason}")
         for run_id, reason in failures.items()
+    ]
+    remarks += [
+        Remark(code="failed", message=f"run {one.id[:8]} failed as the original did: {words}")
+        for one in fine
+        if one.status is Status.FAILED and (words := judgement.failure_words(one))
     ]
     is_sample = rules.expectation is Expectation.STATISTICS
     alike = [stored for stored in fine if not is_sample or _is_same_seed(originals, stored)]
@@ -305,6 +326,16 @@ def _in_order(
     return list(found.values())
 
 
+def _of_one(request: ReproduceRequest, run: Run, known: set[str]) -> ReproduceRequest:
+    """Return a request without the flags that only other runs have."""
+    settings = {
+        name: value
+        for name, value in request.settings.items()
+        if name in run.flags or name not in known
+    }
+    return msgspec.structs.replace(request, settings=settings)
+
+
 class _Work:
     """One run on its way to a verdict."""
 
@@ -328,6 +359,7 @@ class _Work:
         request, original = self._request, self._original
         self._listener.begins(original, request.count)
         run = with_runs_replaced(original.record, replaced)
+        self._refuse_hidden(run)
         chosen = choose_environment(
             run, self._context, request.environment, request.python, self._listener.says
         )
@@ -364,21 +396,24 @@ class _Work:
     # --- before ---
 
     def _base(self, run: Run) -> str:
-        return find_base(run, self._context)
+        with store_errors(self._context.store.root):
+            return find_base(run, self._context)
 
     def _verify(self, run: Run) -> Verified:
         places = [os.path.join(self._context.directory, place) for place in self._request.data]
         for place in places:
             if not os.path.isdir(place):
                 raise UsageError(f"`{place}` is no directory to look for data in")
-        return verify_data(
-            run,
-            self._context.store,
-            self._base(run),
-            places=places,
-            find_output=lambda digest: output_of(self._context, digest),
-            progress=self._listener.verified,
-        )
+        base = self._base(run)
+        with store_errors(self._context.store.root):
+            return verify_data(
+                run,
+                self._context.store,
+                base,
+                places=places,
+                find_output=lambda digest: output_of(self._context, digest),
+                progress=self._listener.verified,
+            )
 
     def _refuse(self, lacks: Sequence[Lack]) -> None:
         if not lacks or self._request.changed_data:
@@ -390,6 +425,21 @@ class _Work:
             f"the data of run {self._original.id[:8]} is not as it was: {text}",
             hint="`--data DIR` says where else it may be, `--deep` makes again what runs have made, "
             "`--changed-data` runs all the same",
+        )
+
+    def _refuse_hidden(self, run: Run) -> None:
+        """Refuse a run with a secret that is not given again, before anything is looked for."""
+        request = self._request
+        flags = [n for n in run.given if run.flags.get(n) == REDACTED and n not in request.settings]
+        variables = [
+            n for n, v in run.variables.items() if v == REDACTED and n not in request.variables
+        ]
+        if not flags and not variables:
+            return
+        words = [*(f"{name}=…" for name in flags), *(f"--set-env {name}=…" for name in variables)]
+        raise CannotRun(
+            f"secrets of run {run.id[:8]} are not recorded: {', '.join([*flags, *variables])}",
+            hint=f"give them again: `{' '.join(words)}`",
         )
 
     def _has_other_seeds(self, run: Run) -> bool:
@@ -427,9 +477,16 @@ class _Work:
         asked = _asked(self._request)
         for former in self._kept.of_runs([run.id]):
             is_same = former.originals[:1] == (run.id,) and former.asked == asked
-            lock = self._kept.lock(former.id)
-            if former.verdict is None and is_same and lock.acquire():
+            if former.verdict is not None or not is_same:
+                continue
+            lock = self._kept.take(former.id)
+            if lock is None:
+                continue
+            # Whoever was at work on it may have ended since it was read.
+            former = self._kept.read(former.id)
+            if former.verdict is None:
                 return former, self._done(former), lock
+            lock.release(remove=True)
         remarks = [Remark(code="environment", message=text) for text in chosen.remarks]
         remarks += [Remark(code="data", message=text) for text in data.remarks]
         remarks += [
@@ -451,9 +508,7 @@ class _Work:
             remarks=tuple(remarks),
             reenact=__version__,
         )
-        lock = self._kept.lock(draft.id)
-        lock.acquire()
-        return draft, {}, lock
+        return draft, {}, self._kept.take_new(draft.id)
 
     def _done(self, former: Reproduction) -> dict[int, RunId]:
         """Return the runs of a reproduction that was interrupted which need not be made again.

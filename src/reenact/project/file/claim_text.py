@@ -10,6 +10,8 @@ from typing import Any
 from reenact.project.file.model import ClaimDef
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*\Z")
+_EMPTY = re.compile(r"(- )?claims:\s*(#.*)?\Z")
+"""A line after which claims may stand, and none do."""
 _WORDS = frozenset("yes no on off true false null y n".split())
 
 
@@ -48,14 +50,22 @@ def add_claims(text: str, claims: Sequence[ClaimDef], last_line: int | None) -> 
         claims: the new ones.
         last_line: where the last claim of the file begins, counted from 1; None if there is none.
     """
-    lines = text.splitlines()
+    end = "\r\n" if "\r\n" in text else "\n"
+    lines = text.split(end)
+    if lines[-1] == "":
+        lines.pop()
     if last_line is not None:
         at, indent = _end_of_block(lines, last_line - 1)
-        return "\n".join([*lines[:at], *claim_lines(claims, indent), *lines[at:]]) + "\n"
+        return end.join([*lines[:at], *claim_lines(claims, indent), *lines[at:], ""])
+    empty = next((n for n, line in enumerate(lines) if _EMPTY.match(line)), None)
+    if empty is not None:
+        indent = "    " if lines[empty].startswith("-") else "  "
+        after = lines[empty + 1 :]
+        return end.join([*lines[: empty + 1], *claim_lines(claims, indent), *after, ""])
     is_list = any(line.startswith("- ") for line in lines)
     head, indent = ("- claims:", "    ") if is_list else ("claims:", "  ")
     gap = [""] if lines and lines[-1].strip() else []
-    return "\n".join([*lines, *gap, head, *claim_lines(claims, indent)]) + "\n"
+    return end.join([*lines, *gap, head, *claim_lines(claims, indent), ""])
 
 
 def _end_of_block(lines: list[str], start: int) -> tuple[int, str]:
