@@ -8,8 +8,8 @@ from reenact.actions.context import Context
 from reenact.actions.ground import RunRequest, find_pipeline
 from reenact.actions.plan import plan_run
 from reenact.actions.randomness import draw_seed
+from reenact.actions.reproduce.conclude import judge
 from reenact.actions.reproduce.rerun import Reruns, Watcher, Wish
-from reenact.actions.reproduce.use_case import judge
 from reenact.errors import NotFound, ReenactError, UsageError
 from reenact.model.identity import new_run_id
 from reenact.model.verdict import Reproduction

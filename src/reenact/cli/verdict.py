@@ -84,7 +84,7 @@ def judge_command(home: str | None, /, **options: Any) -> int:
 
     The first RUN is the original, the others are to show its result again.
     """
-    from reenact.actions.reproduce.use_case import judge
+    from reenact.actions.reproduce.conclude import judge
 
     context = Context(store=home)
     names = [*options["runs"]]
