@@ -560,7 +560,7 @@ def _memory(
         environment.packages,
         environment.conda,
         {name: printable(value) for name, value in index_variables(env).items()},
-        project,
+        None if project is None else path_to_text(project),
     ]
     return f"{cache}/locks/{digest_bytes(to_json(said))[:32]}"
 
