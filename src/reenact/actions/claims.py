@@ -312,7 +312,7 @@ def claims_from(
     Raises:
         NotFound: the run has no such metric, or none at all.
     """
-    from reenact.judge.overall import is_time
+    from reenact.judge.names import is_time
     from reenact.project.file.model import Place
 
     run = stored.record

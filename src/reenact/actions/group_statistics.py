@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 from reenact.actions.compare import Selection, choose_runs, parse_columns
 from reenact.actions.context import Context
 from reenact.errors import ReenactError
-from reenact.judge.overall import is_time
+from reenact.judge.names import is_time
 from reenact.judge.statistics import Seeds, judge_all, sample
 from reenact.judge.tolerance import Tolerances
 from reenact.model.environment import Machine, decode_machine

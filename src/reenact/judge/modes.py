@@ -48,8 +48,13 @@ def find_modes(numbers: Sequence[float]) -> tuple[float, ...]:
     cuts = _find_cuts([(number / 2 - low) / width for number in looked_at])
     places = [0, *(bisect(ordered, 2 * (low + cut * width)) for cut in cuts), count]
     heaps = [ordered[a:b] for a, b in pairwise(places)]
-    means = [statistic(heap).mean for heap in heaps] if len(heaps) > 1 else []
-    return tuple(mean for mean in means if mean is not None)
+    return tuple(map(_mean, heaps)) if len(heaps) > 1 else ()
+
+
+def _mean(heap: Sequence[float]) -> float:
+    """Return the mean of finite numbers, which is finite; of the very largest a rounding may not be."""
+    mean = statistic(heap).mean
+    return heap[len(heap) // 2] if mean is None or not math.isfinite(mean) else mean
 
 
 def _find_cuts(numbers: Sequence[float]) -> list[float]:

@@ -7,13 +7,13 @@ logs never come back and decide only where somebody names them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from reenact.model.metrics import SAMPLED, JsonNumber
+from reenact.judge.names import is_log, is_time
+from reenact.model.metrics import JsonNumber
 from reenact.model.verdict import (
     ClaimVerdict,
     Expectation,
@@ -29,25 +29,6 @@ _Judged: TypeAlias = SeriesVerdict | OutputVerdict | StatisticVerdict | ClaimVer
 _ORDER = list(Verdict)
 _PLACE = {verdict: at for at, verdict in enumerate(_ORDER)}
 _MOST_NAMED = 3
-_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
-_TIMES = frozenset(
-    """duration elapsed fps latencies latency qps runtime runtimes throughput time times timestamp
-    timing timings walltime""".split()
-)
-_UNITS = frozenset("date eta ms ns sec second seconds secs speed us".split())
-"""Words that say so at the end of a name: `forward_ms`, but not `ms_ssim`."""
-_RATE = re.compile(
-    r"/(?:s|sec|second|ms)$|per_?(?:s|sec|second|ms|min|minute|hour)(?![a-z])", re.IGNORECASE
-)
-_RESULTS = frozenset(
-    "acc accuracy auc error f1 index loss mae mape mse precision r2 recall rmse score series step steps".split()
-)
-"""Words with which a name speaks of a result: `time_series_loss`, `reaction_time_mse`, `time_step`."""
-_LOGS = re.compile(
-    r"(?:.*\.log(?:\.[0-9]+)?|logs?\.txt|.*\.pid|.*\.lock|nohup\.out|(?:stdout|stderr)(?:\..*)?"
-    r"|events\.out\.tfevents\..*)",
-    re.IGNORECASE,
-)
 
 
 def overall(
@@ -107,21 +88,6 @@ def counts(judged: _Judged, named: Collection[str] = ()) -> bool:
     if isinstance(judged, OutputVerdict):
         return judged.path in named or not is_log(judged.path)
     return judged.name in named or not is_time(judged.name)
-
-
-def is_time(name: str) -> bool:
-    """Tell by its name whether a metric says when, how long or how fast, or samples the machine."""
-    if name.startswith(SAMPLED) or _RATE.search(name):
-        return True
-    words = [word.lower() for word in _WORDS.findall(name)]
-    if not words or not _RESULTS.isdisjoint(words):
-        return False
-    return words[-1] in _UNITS or not _TIMES.isdisjoint(words)
-
-
-def is_log(path: str) -> bool:
-    """Tell by its name whether a file is a log: it holds times, and metrics that are compared anyway."""
-    return _LOGS.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def _of_single_runs(

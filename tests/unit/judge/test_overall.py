@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from reenact.judge.overall import is_log, is_time, overall, worst
+from reenact.judge.names import is_log, is_time
+from reenact.judge.overall import overall, worst
 from reenact.judge.statistics import sample
 from reenact.model.identity import Digest
 from reenact.model.verdict import (

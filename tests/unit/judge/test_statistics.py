@@ -3,12 +3,13 @@ from __future__ import annotations
 import math
 import random
 import statistics
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reenact.judge.modes import find_modes
@@ -447,6 +448,7 @@ def test_every_sample_gets_a_verdict_that_its_numbers_bear_out(
 
 
 @settings(deadline=None)
+@example([], [0.0] * 3 + [sys.float_info.max] * 3, None)
 @given(st.lists(st.floats(), max_size=6), st.lists(st.floats(), max_size=6), MARGINS)
 def test_numbers_of_any_size_get_a_verdict_that_can_be_stored(
     a: Sequence[float], b: Sequence[float], margin: Tolerance | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reenact.actions.reproduce.judgement import Rules
 from reenact.errors import NotFound
-from reenact.judge.overall import is_time
+from reenact.judge.names import is_time
 from reenact.judge.series import SeriesWatch
 from reenact.model.identity import RunId
 from reenact.model.metrics import kind_of

@@ -12,12 +12,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+from reenact.judge.names import is_time
 from reenact.judge.outputs.source import Source, all_bytes, head
 from reenact.judge.outputs.values import Aside, Line, Noted, Sequence, numbered, row_name
 
 # A tree of objects takes some ten times as much; larger ones are compared line by line.
 _MOST_JSON_BYTES = 256 << 20
 _LONGEST_LINE = 1 << 20
+_MOST_NAMED = 3
 _MOST_COLUMNS = 10_000
 # A double holds any number of so few digits, and a text of more may be another one.
 _EXACT_DIGITS = 16
@@ -124,9 +126,29 @@ class Table:
         columns = tuple(next(csv.reader([first], delimiter=separator), []))
         if len(columns) > _MOST_COLUMNS or any(_is_number(name) for name in columns):
             columns = tuple(f"column {index + 1}" for index in range(len(columns)))
+        times = tuple(at for at, name in enumerate(columns) if is_time(name))
+        if not times:
+            return Sequence(
+                lambda: (Line(line, columns, separator) for line in lines(source)),
+                row_name("line"),
+            )
+        what = ", ".join(columns[at] for at in times[:_MOST_NAMED])
         return Sequence(
-            lambda: (Line(line, columns, separator) for line in lines(source)), row_name("line")
+            lambda: (_without(line, times, what, columns, separator) for line in lines(source)),
+            row_name("line"),
         )
+
+
+def _without(
+    line: str, times: tuple[int, ...], what: str, columns: tuple[str, ...], separator: str
+) -> Noted:
+    """Return a row of a table without its cells that say when, how long or how fast."""
+    cells = next(csv.reader([line], delimiter=separator), [])
+    kept = ["" if at in times else cell for at, cell in enumerate(cells)]
+    text = io.StringIO()
+    csv.writer(text, delimiter=separator, lineterminator="").writerow(kept)
+    aside = Aside(what, [cells[at] for at in times if at < len(cells)], of="row")
+    return Noted(Line(text.getvalue(), columns, separator), (aside,))
 
 
 def _is_number(text: str) -> bool:
@@ -183,7 +205,12 @@ def _number(text: str) -> Any:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
-    return value if len(value) == len(pairs) else dict(numbered(pairs))
+    if len(value) != len(pairs):
+        return dict(numbered(pairs))
+    for name, inner in value.items():
+        if isinstance(inner, int | float) and not isinstance(inner, bool) and is_time(name):
+            value[name] = Aside(name, inner)
+    return value
 
 
 def renumbered(value: Any, keys: tuple[str, ...], numbers: dict[Any, int]) -> Any:
