@@ -619,3 +619,27 @@ def test_a_header_that_lies_is_damage(tmp_path: Path, entry: dict[str, Any]) -> 
 
     assert found.verdict is Verdict.DIFFERS
     assert "cannot be read as safetensors" in (found.detail or "")
+
+
+# Times in tables and JSON.
+
+
+@pytest.mark.parametrize(
+    ("name", "original", "reproduced", "verdict", "said"),
+    [
+        ("h.csv", "epoch,loss,time\n0,0.5,1.2\n", "epoch,loss,time\n0,0.5,9.9\n", "within", "time"),
+        ("h.csv", "epoch,loss,time\n0,0.5,1.2\n", "epoch,loss,time\n0,0.6,9.9\n", "differs", "loss"),
+        ("h.csv", 'a,elapsed\n"x,""y",1\n', 'a,elapsed\n"x,""y",2\n', "within", "elapsed"),
+        ("h.csv", "a,time_series_loss\nx,1\n", "a,time_series_loss\nx,2\n", "differs", "loss"),
+        ("h.json", '{"loss": 1, "took": {"time": 3}}', '{"loss": 1, "took": {"time": 4}}', "within", "time"),
+        ("h.json", '{"loss": 1, "elapsed": 3}', '{"loss": 2, "elapsed": 4}', "differs", "loss"),
+        ("h.json", '{"time": "a"}', '{"time": "b"}', "differs", "time"),
+    ],
+)  # fmt: skip
+def test_what_measures_time_is_left_out_and_said(
+    tmp_path: Path, name: str, original: str, reproduced: str, verdict: str, said: str
+) -> None:
+    found = judge(tmp_path, name, original, reproduced)
+
+    assert found.verdict.startswith(verdict), found
+    assert said in (found.detail or "")
