@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -96,7 +98,20 @@ CASES = [
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of `first`, `second` (the same again), `near` and `other`."""
     python = python_with("torch", "keras", "sklearn", "xgboost", "lightgbm", "h5py", "tables")
-    root = tmp_path_factory.mktemp("outputs")
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "outputs"
+    # Of several workers one makes them for all.
+    with open(f"{root}.lock", "w") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        if not (root / "done").exists():
+            _make(python, root)
+            (root / "done").touch()
+    return root
+
+
+def _make(python: str, root: Path) -> None:
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
     environment = {**os.environ, **QUICK}
     for targets in (("first=same", "near=near", "other=other"), ("second=same",)):
         # A zip file knows dates to two seconds.
@@ -107,7 +122,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             check=True,
             stdout=subprocess.DEVNULL,
         )
-    return root
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
