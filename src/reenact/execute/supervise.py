@@ -191,9 +191,8 @@ class Child:
                 # terminal with those that our output goes to, such as `less`.
                 child_input = subprocess.DEVNULL
             slave = terminal.slave if terminal is not None and is_controlling else None
-            self.memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             self.started_ns = time.time_ns()
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command.words,
                 cwd=command.cwd,
                 env=env,
@@ -211,6 +210,10 @@ class Child:
             for stream in self._streams.values():
                 stream.close()
             raise _cannot_start(command, error) from error
+        else:
+            # Afterwards: what we have used until then is what the system may have copied.
+            self.memory_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            return process
         finally:
             for descriptor in closing:
                 os.close(descriptor)

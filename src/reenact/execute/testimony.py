@@ -133,6 +133,10 @@ def describe_output(directory: str, path: str, *, absolute: bool = False) -> Fil
     return File(path=text, size_bytes=size, digest=digest)
 
 
+_COUNTED_LATE_BYTES = 4 << 20
+"""The system counts the memory of each thread in lots, and may copy more than it told before."""
+
+
 def usage_of(
     sampled: Usage | None, used: resource.struct_rusage | None, memory_before: int
 ) -> Usage:
@@ -147,7 +151,8 @@ def usage_of(
     if used is None:
         return usage
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = used.ru_maxrss * unit if used.ru_maxrss > memory_before else 0
+    copied = memory_before + _COUNTED_LATE_BYTES // unit
+    peak = used.ru_maxrss * unit if used.ru_maxrss > copied else 0
     return msgspec.structs.replace(
         usage,
         cpu_user_s=round(used.ru_utime, 6),
