@@ -671,3 +671,18 @@ def test_a_flag_is_set_for_the_parts_that_have_it(desk: Desk) -> None:
     done = desk.reenact("reproduce", "n=4", "--env", "current", "--json")
     verdicts = [one["verdict"] for one in json.loads(done.out)["reproductions"]]
     assert (done.status, verdicts) == (3, ["differs", "identical"]), done
+
+
+def test_a_result_that_comes_back_in_some_runs_only_has_not_come_back(desk: Desk) -> None:
+    """The first repetition finds a place to leave a mark, and the second one trips over it."""
+    mark = desk.project.parent / "mark"
+    desk.write(
+        "fragile.py",
+        f"import os\nif os.path.exists({str(mark) + '.on'!r}):\n"
+        f"    os.open({str(mark)!r}, os.O_CREAT | os.O_EXCL)\nprint('loss: 0.5')\n",
+    )
+    first = desk.run("fragile.py")
+    Path(f"{mark}.on").touch()
+    status, found = reproduce(desk, first, "--repeat", "2")
+    assert (status, found["verdict"]) == (4, "inconclusive"), found
+    assert found["summary"].startswith("1 of 2 runs failed"), found

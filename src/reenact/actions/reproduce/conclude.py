@@ -12,7 +12,7 @@ from reenact.actions.context import Context
 from reenact.actions.reproduce import judgement
 from reenact.actions.reproduce.judgement import Rules
 from reenact.errors import UsageError
-from reenact.judge.overall import overall
+from reenact.judge.overall import overall, worst
 from reenact.judge.tolerance import Tolerances
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.run import Remark, Status
@@ -134,12 +134,11 @@ def conclude(
         statistics = judgement.judge_many(originals, fine, rules)
     if causes is None:
         causes = judgement.find_causes(context, first, reproduced[0]) if reproduced else ()
-    if not fine:
-        reason = next(iter(failures.values()), "nothing ran")
-        verdict, summary = Verdict.COULD_NOT_RUN, reason
-        stopped = [text for text in (problems or {}).values() if text.startswith("stopped:")]
-        if stopped:
-            verdict, summary = Verdict.DIFFERS, stopped[0]
+    stopped = [text for text in (problems or {}).values() if text.startswith("stopped:")]
+    if stopped:
+        verdict, summary = Verdict.DIFFERS, stopped[0]
+    elif not fine:
+        verdict, summary = Verdict.COULD_NOT_RUN, next(iter(failures.values()), "nothing ran")
     else:
         verdict, summary = overall(
             series=series,
@@ -149,6 +148,10 @@ def conclude(
             expectation=rules.expectation,
             named=rules.named,
         )
+        if failures:
+            # What came back in some runs only has not come back.
+            verdict = worst([verdict, Verdict.INCONCLUSIVE])
+            summary = f"{len(failures)} of {len(reproduced)} runs failed; {summary}"
     causes = list(causes)
     if verdict in (Verdict.DIFFERS, Verdict.WITHIN_TOLERANCE, Verdict.INCONCLUSIVE) and not causes:
         records = [one.run for one in (first, *reproduced) if one.run is not None]
