@@ -17,7 +17,7 @@ from reenact.actions.operations import project_of
 from reenact.actions.plan import plan_run
 from reenact.actions.reproduce.judgement import failure_words, last_values, seed_of
 from reenact.actions.reproduce.preflight import environment_of, recorded_environment
-from reenact.actions.reproduce.rerun import Reruns, Watcher, Wish, seed_settings
+from reenact.actions.reproduce.rerun import Reruns, Watcher, Wish, seed_settings, wish_for
 from reenact.errors import BadProjectFile, NotFound, ReenactError, UsageError
 from reenact.judge.claims import judge_claim
 from reenact.judge.overall import overall
@@ -117,7 +117,7 @@ def check_claims(
         wishes = []
         for request in requests:
             number += 1
-            wishes.append(_wish(number, request))
+            wishes.append(wish_for(number, request))
         groups[claim.needs] = wishes
     kept = Reproductions(context.store)
     context.store.create()
@@ -169,11 +169,6 @@ def _requests(claim: Claim, context: Context, python: str | None) -> list[RunReq
         )
         for seed in claim.seeds
     ]
-
-
-def _wish(number: int, request: RunRequest) -> Wish:
-    run_id = new_run_id()
-    return Wish(number, run_id, lambda _: msgspec.structs.replace(request, run_id=run_id))
 
 
 def _conclude(

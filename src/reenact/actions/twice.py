@@ -9,7 +9,7 @@ from reenact.actions.ground import RunRequest, find_pipeline
 from reenact.actions.plan import plan_run
 from reenact.actions.randomness import draw_seed
 from reenact.actions.reproduce.conclude import judge
-from reenact.actions.reproduce.rerun import Reruns, Watcher, Wish
+from reenact.actions.reproduce.rerun import Reruns, Watcher, wish_for
 from reenact.errors import NotFound, ReenactError, UsageError
 from reenact.model.identity import new_run_id
 from reenact.model.verdict import Reproduction
@@ -38,7 +38,7 @@ def check_twice(context: Context, request: RunRequest, watcher: Watcher) -> Repr
         request, seed=None if request.no_seed else seed, has_input=False, quiet=True
     )
     plan_run(request, context)
-    wishes = [_wish(number, request) for number in (1, 2)]
+    wishes = [wish_for(number, request) for number in (1, 2)]
     context.store.create()
     kept = Reproductions(context.store)
     lock = kept.take_new(new_run_id())
@@ -57,8 +57,3 @@ def check_twice(context: Context, request: RunRequest, watcher: Watcher) -> Repr
             reason = reruns.problems.get(wish.run_id, "it did not start")
             raise ReenactError(f"run {wish.number} could not run: {reason}") from None
     return judge(context, runs[:1], runs[1:])
-
-
-def _wish(number: int, request: RunRequest) -> Wish:
-    run_id = new_run_id()
-    return Wish(number, run_id, lambda _: msgspec.structs.replace(request, run_id=run_id))

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from reenact.errors import Damaged, TooNew
+from reenact.errors import Damaged
+from reenact.model.version import refuse_newer
 
 FORMAT = 1
 """Version of all values. See `docs/reference/environment.md`."""
@@ -290,10 +291,6 @@ class Runtime(
 _T = TypeVar("_T", Environment, Machine, Runtime)
 
 
-class _Version(msgspec.Struct):
-    format: int = 0
-
-
 def decode_environment(data: bytes, *, where: str) -> Environment:
     """Read a blob that describes an environment; raises Damaged, TooNew.
 
@@ -318,19 +315,7 @@ def _decode(data: bytes, kind: type[_T], where: str) -> _T:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        version = _version(data)
-        if version > FORMAT:
-            raise TooNew(
-                f"{where} has format {version}, this Reenact reads up to {FORMAT}",
-                hint="install the version of Reenact that wrote it, or a later one",
-            ) from None
+        refuse_newer(data, where, FORMAT)
         raise Damaged(
             f"{where} is damaged: {error}", hint="`reenact fsck` lists what is wrong in the store"
         ) from None
-
-
-def _version(data: bytes) -> int:
-    try:
-        return msgspec.json.decode(data, type=_Version).format
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return 0

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import msgspec
 
-from reenact.errors import Damaged, TooNew
+from reenact.errors import Damaged
 from reenact.model.identity import Digest
+from reenact.model.version import refuse_newer
 
 FORMAT = 1
 """Version of all values. See `docs/reference/locks.md`."""
@@ -117,10 +118,6 @@ class Lock(
         return tuple(found)
 
 
-class _Version(msgspec.Struct):
-    format: int = 0
-
-
 def decode_lock(data: bytes, *, where: str) -> Lock:
     """Read a blob that holds a lock; raises Damaged, TooNew.
 
@@ -131,15 +128,7 @@ def decode_lock(data: bytes, *, where: str) -> Lock:
     try:
         return msgspec.json.decode(data, type=Lock)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        try:
-            version = msgspec.json.decode(data, type=_Version).format
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            version = 0
-        if version > FORMAT:
-            raise TooNew(
-                f"{where} has format {version}, this Reenact reads up to {FORMAT}",
-                hint="install the version of Reenact that wrote it, or a later one",
-            ) from None
+        refuse_newer(data, where, FORMAT)
         raise Damaged(
             f"{where} is damaged: {error}", hint="`reenact fsck` lists what is wrong in the store"
         ) from None

@@ -11,20 +11,17 @@ from typing import Any
 
 import msgspec
 
-from reenact.errors import Damaged, TooNew
+from reenact.errors import Damaged
 from reenact.model.flags import FlagValue
 from reenact.model.metrics import json_number
 from reenact.model.run import FORMAT, Notes, Run
+from reenact.model.version import refuse_newer
 
 _MARKED = ("NaN", "Infinity", "-Infinity")
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 _run_decoder: msgspec.json.Decoder[Run] | None = None
 _notes_decoder: msgspec.json.Decoder[Notes] | None = None
-
-
-class _Version(msgspec.Struct):
-    format: int = 0
 
 
 def encode_run(run: Run) -> bytes:
@@ -55,7 +52,7 @@ def decode_run(data: bytes, *, where: str) -> Run:
     try:
         run = _run_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        _refuse_newer(data, where)
+        refuse_newer(data, where, FORMAT)
         raise Damaged(
             f"{where} is damaged: {error}", hint="`reenact fsck` lists what is wrong in the store"
         ) from None
@@ -110,15 +107,3 @@ def flag_from_json(value: Any) -> FlagValue:
     if isinstance(value, list):
         return [flag_from_json(item) for item in value]
     return value  # type: ignore[no-any-return]  # JSON scalars are flag values
-
-
-def _refuse_newer(data: bytes, where: str) -> None:
-    try:
-        version = msgspec.json.decode(data, type=_Version).format
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return
-    if version > FORMAT:
-        raise TooNew(
-            f"{where} has format {version}, this Reenact reads up to {FORMAT}",
-            hint="install the version of Reenact that wrote it, or a later one",
-        ) from None

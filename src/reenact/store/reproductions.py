@@ -11,6 +11,7 @@ import msgspec
 from reenact.errors import Damaged, NotFound, ReenactError, TooNew
 from reenact.model.identity import RunId, is_run_id
 from reenact.model.verdict import FORMAT, Reproduction
+from reenact.model.version import format_of
 from reenact.store.files import read_file, remove_if_there, store_errors, write_atomically
 from reenact.store.lock import Lock
 from reenact.store.store import Store
@@ -75,7 +76,7 @@ class Reproductions:
         try:
             return _DECODER.decode(data)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            version = _version(data)
+            version = format_of(data)
             if version > FORMAT:
                 raise TooNew(
                     f"{where} has format {version}, this Reenact reads up to {FORMAT}",
@@ -127,16 +128,5 @@ class Reproductions:
         return f"{self.directory}/{reproduction_id}{_ENDING}"
 
 
-class _Version(msgspec.Struct):
-    format: int = 0
-
-
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _DECODER = msgspec.json.Decoder(Reproduction)
-
-
-def _version(data: bytes) -> int:
-    try:
-        return msgspec.json.decode(data, type=_Version).format
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return 0

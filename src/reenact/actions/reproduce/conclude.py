@@ -127,8 +127,8 @@ def conclude(
     is_sample = rules.expectation is Expectation.STATISTICS
     alike = [stored for stored in fine if not is_sample or _is_same_seed(originals, stored)]
     judged = [judgement.judge_run(first, stored, rules) for stored in alike]
-    series = judgement.worst_series([one.series for one in judged])
-    outputs = judgement.worst_outputs([one.outputs for one in judged])
+    series = judgement.worst_of([one.series for one in judged], lambda one: one.name)
+    outputs = judgement.worst_of([one.outputs for one in judged], lambda one: one.path)
     statistics: tuple[StatisticVerdict, ...] = ()
     if is_sample or len(fine) > 1 or len(originals) > 1:
         statistics = judgement.judge_many(originals, fine, rules)

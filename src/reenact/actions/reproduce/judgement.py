@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -14,6 +14,7 @@ from reenact.actions.changes import Change, ChangeKind, RunDiff
 from reenact.actions.context import Context
 from reenact.actions.diff import diff_runs
 from reenact.judge.outputs.output import judge_output
+from reenact.judge.overall import worst
 from reenact.judge.pairing import pair_paths
 from reenact.judge.series import judge_series
 from reenact.judge.statistics import correct_for_many, judge_samples
@@ -36,7 +37,7 @@ from reenact.store.metric_log import Series, read_series
 from reenact.store.output_log import STDERR, read_output
 from reenact.store.store import RECORD_DIRECTORY, StoredRun
 
-_ORDER = list(Verdict)
+_Judged = TypeVar("_Judged", SeriesVerdict, OutputVerdict)
 _MOST_CHANCES = 20
 _MOST_WORDS = 1000
 
@@ -137,26 +138,16 @@ def _last_words(stored: StoredRun) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
-def worst_series(found: Sequence[Sequence[SeriesVerdict]]) -> tuple[SeriesVerdict, ...]:
-    """Return, for each metric, the verdict of the run in which it came back least."""
-    by_name: dict[str, SeriesVerdict] = {}
-    for verdicts in found:
-        for one in verdicts:
-            known = by_name.get(one.name)
-            if known is None or _ORDER.index(one.verdict) > _ORDER.index(known.verdict):
-                by_name[one.name] = one
+def worst_of(
+    found: Iterable[Iterable[_Judged]], name_of: Callable[[_Judged], str]
+) -> tuple[_Judged, ...]:
+    """Return, for each metric or output, the verdict of the run in which it came back least."""
+    by_name: dict[str, _Judged] = {}
+    for one in (one for verdicts in found for one in verdicts):
+        known = by_name.setdefault(name_of(one), one)
+        if worst([known.verdict, one.verdict]) is not known.verdict:
+            by_name[name_of(one)] = one
     return tuple(by_name.values())
-
-
-def worst_outputs(found: Sequence[Sequence[OutputVerdict]]) -> tuple[OutputVerdict, ...]:
-    """Return the same for outputs."""
-    by_path: dict[str, OutputVerdict] = {}
-    for verdicts in found:
-        for one in verdicts:
-            known = by_path.get(one.path)
-            if known is None or _ORDER.index(one.verdict) > _ORDER.index(known.verdict):
-                by_path[one.path] = one
-    return tuple(by_path.values())
 
 
 # --- series ---

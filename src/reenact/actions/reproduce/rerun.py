@@ -26,7 +26,7 @@ from reenact.actions.run import start_and_watch
 from reenact.errors import CannotRun, ReenactError
 from reenact.model.environment import Environment
 from reenact.model.flags import FlagValue
-from reenact.model.identity import RunId
+from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import text_to_path
 from reenact.model.run import Run
 from reenact.search.trials import SEED_FLAGS
@@ -245,6 +245,12 @@ class Wish(NamedTuple):
     number: int
     run_id: RunId
     request: Callable[[Place], RunRequest]
+
+
+def wish_for(number: int, request: RunRequest) -> Wish:
+    """Return the wish for a run of a request, wherever it takes place."""
+    run_id = new_run_id()
+    return Wish(number, run_id, lambda _: msgspec.structs.replace(request, run_id=run_id))
 
 
 class Reruns:
