@@ -13,8 +13,9 @@ from reenact.actions.run_files import describe_coverage
 from reenact.actions.show import describe
 from reenact.errors import ReenactError
 from reenact.execute.census import HELPED_BY_HOOK, reason_in
+from reenact.execute.metric_line import Rule
 from reenact.execute.metric_patterns import line_reader
-from reenact.execute.metric_text import Explanation, Rule
+from reenact.execute.metric_text import Explanation
 from reenact.execute.metric_text import Finding as NumberFinding
 from reenact.execute.params_told import of_record
 from reenact.execute.recorder import names_never_metrics

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -379,6 +378,8 @@ def materialized(
             f"run {run.id[:8]} has no source: it was made with `--no-snapshot`",
             hint="run the script itself with the same flags",
         )
+    import tempfile
+
     tree = read_tree(context.store.blobs, run.source.tree)
     suffixes = {"py", "pyw", ""}
     if run.operation.flags_kind in KINDS:

@@ -336,8 +336,7 @@ class _Execution:
 
     def _open_recorder(self, started_ns: int) -> Recorder:
         # Imported while the process starts: together they take as long as Python does.
-        import reenact.execute.inputs  # for the end
-        import reenact.store.index  # noqa: F401  # for the end
+        import reenact.execute.inputs  # noqa: F401  # for the end
         from reenact.execute.params_told import told_so_far
         from reenact.execute.recorder import Recorder, names_never_metrics
         from reenact.interop.tensorboard import EventDirectoryTail
@@ -553,19 +552,24 @@ class _Execution:
             problem = f"the end of run {self.id[:8]} could not be recorded: {error.strerror}"
         remove_if_there(marker)
         self._lock.release(remove=problem is None)
-        from reenact.store.index import Index
-
-        try:
-            with Index(self.store) as index:
-                index.update(self.id)
-        except ReenactError:
-            pass  # The index is a cache: the next command that reads it sees this run.
+        if self.former is not None:
+            self._update_index()
         if problem is None and waits:
             from reenact.actions.recover import store_waiting
 
             # What was only needed while it ran may have made room.
             self.run = store_waiting(self.store, self.store.read_run(self.id)).record
         return Finished(self.run, self.directory, problem, self._delete_if_asked(problem))
+
+    def _update_index(self) -> None:
+        """Tell the index of a run that it may know as ended; those new to it, it finds by itself."""
+        from reenact.store.index import Index
+
+        try:
+            with Index(self.store) as index:
+                index.update(self.id)
+        except ReenactError:
+            pass  # The index is a cache, and is made anew.
 
     def _delete_if_asked(self, problem: str | None) -> bool:
         """Move a run to the trash whose operation says so, once it has completed."""

@@ -12,6 +12,7 @@ from reenact.actions.context import Context
 from reenact.actions.ground import RunRequest, find_meant
 from reenact.errors import BadProjectFile
 from reenact.model.flags import FlagValue
+from reenact.project.file.user_config_place import find_user_config
 from reenact.project.flag_text import format_value, nearest
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ def user_config(context: Context) -> UserConfig | None:
     Raises:
         BadProjectFile: it cannot be used.
     """
-    from reenact.project.file.user_config import find_user_config, load_user_config
-
     if find_user_config(context.root.path, context.env) is None:
         return None
+    from reenact.project.file.user_config import load_user_config
+
     return load_user_config(context.root.path, context.env)
 
 

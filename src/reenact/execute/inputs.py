@@ -143,7 +143,8 @@ class _Wanted(NamedTuple):
         origin: the hub that it comes from.
         known: its digest and size, where they are known already.
         is_rewritten: the run has written to the same file.
-        is_code: it is a module from outside the project.
+        is_code: it is code from outside the project, which may be data as well.
+        is_module: it was imported, or lies where modules are imported from.
     """
 
     path: str
@@ -154,6 +155,7 @@ class _Wanted(NamedTuple):
     known: tuple[Digest, int] | None = None
     is_rewritten: bool = False
     is_code: bool = False
+    is_module: bool = False
 
 
 class _Judge:
@@ -191,14 +193,20 @@ class _Judge:
                 return "store"
         elif (what := place.elsewhere.what(use.path)) is not None and what != "source":
             return what
-        if place.elsewhere.is_temporary(use.path) and not os.path.lexists(use.path):
+        if place.elsewhere.is_temporary(use.path) and not os.path.lexists(use.at):
             return "temporary"
-        if self._is_own(use.path, read):
+        if self._is_own(use.at, read):
             return "own"
-        # A module from elsewhere is in no snapshot: its content is kept beside the record.
-        is_written = use.written_by is not None
+        # Code from elsewhere is in no snapshot: its content is kept beside the record.
+        is_code = store is None and suffix(use.path) in CODE
         return _Wanted(
-            use.path, use.path, "", read, is_rewritten=is_written, is_code=what == "source"
+            use.path,
+            use.at,
+            "",
+            read,
+            is_rewritten=use.written_by is not None,
+            is_code=is_code,
+            is_module=is_code and (use.is_imported or what == "source"),
         )
 
     def _of_project(self, use: Use, path: str, read: Event) -> _Wanted | str | None:
@@ -322,22 +330,29 @@ class _Reader:
         for one in wanted:
             by_path.setdefault(one.path, one)
         inside = sorted(path for path in by_path if not path.startswith("/"))
-        outside = sorted(p for p, one in by_path.items() if p.startswith("/") and not one.is_code)
-        files = [self._code(one) for one in by_path.values() if one.is_code]
+        outside = sorted(p for p, one in by_path.items() if p.startswith("/") and not one.is_module)
+        files = [self._code(one) for one in by_path.values() if one.is_module]
         for paths, is_outside in ((inside, False), (outside, True)):
             singles, groups = find_data_sets(paths, self._place, is_outside=is_outside)
-            files += [self._data(by_path[path]) for path in singles]
+            # Many files of code that nobody has imported are data, too: somebody learns from them.
+            files += [self._single(by_path[path]) for path in singles]
             files += [
                 self._many(directory, [by_path[path] for path in below])
                 for directory, below in groups.items()
             ]
         return sorted(files, key=lambda file: file.path)
 
+    def _single(self, one: _Wanted) -> File:
+        return self._code(one) if one.is_code else self._data(one)
+
     def _one(self, one: _Wanted) -> File:
         content = self._content(one)
         said = one.read.name
-        # A name that begins with the run directory is another one in every run.
+        # A name that begins with the run directory, or where a module was restored, is another one in
+        # every run.
+        is_restored = one.is_code and one.at != one.path
         is_telling = said != one.path and (one.root == "" or not said.startswith("/"))
+        is_telling = is_telling and not is_restored
         real = os.path.realpath(one.at)
         is_elsewhere = real != (f"{one.root}/{one.path}" if one.root else one.at)
         return File(
@@ -366,7 +381,7 @@ class _Reader:
         return msgspec.structs.replace(file, is_kept=True)
 
     def _code(self, one: _Wanted) -> File:
-        """Describe a module, and keep its content where that is not too large."""
+        """Describe code from outside, and keep its content where that is not too large."""
         file = self._one(one)
         is_large = file.size_bytes is None or file.size_bytes > SOURCE_LIMIT
         if is_large or not self._keep(one.at, file):

@@ -22,7 +22,8 @@ import time
 from collections.abc import Callable
 
 from reenact.execute.metric_objects import decode_object, numbers_in
-from reenact.execute.metric_text import MAX_JSON_BYTES, split_steps
+from reenact.execute.metric_steps import split_steps
+from reenact.execute.metric_text import MAX_JSON_BYTES
 from reenact.model.metrics import Point
 
 MAX_REJECTED = 10

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 MAX_LINE_BYTES = 64 * 1024
+MAX_NAME_LENGTH = 200
 
 REAL = (
     r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|nan|NaN|NAN|inf|Inf|INF|[Ii]nfinity)"

@@ -14,15 +14,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from reenact.execute.metric_objects import MAX_LINE_BYTES, REAL
+from reenact.execute.metric_objects import MAX_LINE_BYTES, MAX_NAME_LENGTH, REAL
 from reenact.execute.metric_text import (
-    MAX_NAME_LENGTH,
     MAX_NAMES,
     TERMINAL_ESCAPES,
     Explanation,
     Finding,
     LineMetrics,
-    Rule,
 )
 from reenact.execute.params_told import IsParam
 from reenact.model.metrics import Point
@@ -124,6 +122,8 @@ class PatternMetrics:
 
     def explain(self, line: str, time_ns: int = 0) -> Explanation:  # noqa: ARG002
         """Say which metrics the patterns find in a line."""
+        from reenact.execute.metric_line import Rule
+
         found, step = self._search(line.rstrip("\r\n"))
         step = self._step if step is None else step
         findings = tuple(

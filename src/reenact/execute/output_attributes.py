@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from reenact.execute.metric_objects import MAX_LINE_BYTES
+from reenact.execute.metric_objects import MAX_LINE_BYTES, MAX_NAME_LENGTH
 from reenact.execute.metric_patterns import compile_pattern, pairs_in
-from reenact.execute.metric_text import MAX_NAME_LENGTH, TERMINAL_ESCAPES
+from reenact.execute.metric_text import TERMINAL_ESCAPES
 from reenact.model.secrets import REDACTED, hide, is_secret_name, redact_text
 from reenact.store.output_log import read_output
 

@@ -16,6 +16,9 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 """Flags of `open(2)`, one of which is there when a file is opened for writing."""
 CLOCK_STEP_NS = 20_000_000
 """File systems stamp times in steps of up to 10 ms; twice that is safe."""
+RESTORED = "cache/outside"
+"""In the store: a directory for each run that was reproduced; below it lie recorded modules from outside
+the project, at their absolute paths."""
 
 
 class Place(NamedTuple):
@@ -57,6 +60,8 @@ class Use:
 
     Attributes:
         path: absolute; below the run directory, where that stands for the project.
+        at: where it was opened; elsewhere than at `path` for a module that was restored.
+        is_imported: Python has looked for its bytecode.
         relative: to the project, for a file in it or at its place in the run directory.
         is_staged: it is at its place in the run directory.
         read: the first opening for reading before which nobody wrote.
@@ -65,10 +70,22 @@ class Use:
         wrote: the first opening for writing.
     """
 
-    __slots__ = ("is_staged", "path", "read", "read_again", "relative", "written_by", "wrote")
+    __slots__ = (
+        "at",
+        "is_imported",
+        "is_staged",
+        "path",
+        "read",
+        "read_again",
+        "relative",
+        "written_by",
+        "wrote",
+    )
 
     def __init__(self, path: str, relative: str | None, *, is_staged: bool = False) -> None:
         self.path = path
+        self.at = path
+        self.is_imported = False
         self.relative = relative
         self.is_staged = is_staged
         self.read: Event | None = None
@@ -87,6 +104,7 @@ def find_uses(events: Iterable[Event], place: Place) -> list[Use]:
             if event.path.endswith(".pyc") and use.path.endswith(".py"):
                 # Size and time are the bytecode's, not those of the module that it stands for.
                 event = event._replace(stamp=None)
+                use.is_imported = True
             flags = event.flags
             reads = flags & os.O_ACCMODE != os.O_WRONLY and not flags & os.O_TRUNC
             writes = flags & WRITES
@@ -125,6 +143,7 @@ def _finder(known: dict[str, Use], place: Place) -> Callable[[str], Use]:
         # The store may be in the project, and the run is in the store.
         is_root = name != "store"
         roots += [(at, directory if is_root else None) for at in spellings(directory)]
+    restored = spellings(f"{place.store}/{RESTORED}")
 
     def find(path: str) -> Use:
         use = known.get(path)
@@ -142,7 +161,13 @@ def _finder(known: dict[str, Use], place: Place) -> Callable[[str], Use]:
                 break
         if use is None:
             name = _module_of(path) if "__pycache__/" in path else path
+            at = name
+            for start in restored:
+                if name.startswith(start):
+                    name = "/" + name[len(start) :].partition("/")[2]
             use = known.get(name) or Use(name, None)
+            if at != name:
+                use.at = at
             known[name] = use
         known[path] = use
         return use

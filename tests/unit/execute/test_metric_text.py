@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reenact.execute.metric_line import Rule
 from reenact.execute.metric_objects import MAX_LINE_BYTES, decode_object
-from reenact.execute.metric_text import MAX_JSON_BYTES, MAX_NAMES, LineMetrics, Rule
+from reenact.execute.metric_text import MAX_JSON_BYTES, MAX_NAMES, LineMetrics
 from reenact.execute.params_told import ParamsTold
 from reenact.model.metrics import Point
 

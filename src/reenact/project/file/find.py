@@ -139,7 +139,8 @@ def check_project(path: str, env: Mapping[str, str] | None = None) -> Checked:
 def _check_config(directory: str, findings: Findings) -> None:
     """Look at a configuration that the project has for its users: it can never stop an operation."""
     from reenact.project.file.section import Findings
-    from reenact.project.file.user_config import PROJECT_NAMES, read_user_config
+    from reenact.project.file.user_config import read_user_config
+    from reenact.project.file.user_config_place import PROJECT_NAMES
 
     for name in PROJECT_NAMES:
         if os.path.isfile(f"{directory}/{name}"):

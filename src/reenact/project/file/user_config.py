@@ -10,6 +10,7 @@ from reenact.errors import BadProjectFile
 from reenact.project.file.keys import DEFAULTS_KEYS, USER_CONFIG_KEYS, Key
 from reenact.project.file.model import Level, OperationDefaults, Place, UserConfig
 from reenact.project.file.section import Findings, Section, describe, did_you_mean
+from reenact.project.file.user_config_place import find_user_config
 from reenact.project.file.yaml import (
     Mapping,
     Node,
@@ -21,25 +22,7 @@ from reenact.project.file.yaml import (
     read_yaml,
 )
 
-PROJECT_NAMES = ("reenact-config.yml", "guild-config.yml")
-"""A file of the project that replaces the user's; of two the first counts."""
-
-VARIABLE = "REENACT_CONFIG"
-"""Names the file that replaces both; empty: there is none."""
-
 _DIFF_KEYS = {"command": Key("text", "the program that compares files")}
-
-
-def find_user_config(directory: str, env: Mapping_[str, str]) -> str | None:
-    """Return the path of the configuration that counts in a project; None if there is none."""
-    told = env.get(VARIABLE)
-    if told is not None:
-        return os.path.abspath(os.path.expanduser(told)) if told else None
-    base = env.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    for path in (*(f"{directory}/{name}" for name in PROJECT_NAMES), f"{base}/reenact/config.yml"):
-        if os.path.isfile(path):
-            return path
-    return None
 
 
 def load_user_config(directory: str, env: Mapping_[str, str]) -> UserConfig | None:
