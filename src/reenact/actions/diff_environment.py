@@ -18,6 +18,7 @@ from reenact.model.environment import (
     Package,
     Runtime,
     ThreadPool,
+    Tool,
     decode_environment,
     decode_machine,
     decode_runtime,
@@ -50,6 +51,9 @@ def compare_environments(before: Environment, after: Environment) -> Section[Cha
         if _is_known(field, before, after, remarks):
             facts = _entries(before, field), _entries(after, field)
             changes += compare_facts(*facts, group=field.removesuffix("s"))
+    if before.tools is not None and after.tools is not None:
+        # Nobody asks for them before a run; that is no difference between two environments.
+        changes += compare_facts(_tool_facts(before.tools), _tool_facts(after.tools), group="tool")
     changes += compare_facts(dict(before.variables), dict(after.variables), group="variable")
     return Section(tuple(changes), tuple(remarks), not remarks)
 
@@ -137,6 +141,11 @@ def _entries(environment: Environment, field: str) -> dict[str, FlagValue]:
     if field == "leftovers":
         return dict.fromkeys(value, True)
     return {package.name: _version(package) for package in value or ()}
+
+
+def _tool_facts(tools: Iterable[Tool]) -> dict[str, FlagValue]:
+    paths: dict[str, FlagValue] = {f"{tool.name} path": tool.path for tool in tools}
+    return {**{tool.name: tool.version or True for tool in tools}, **paths}
 
 
 def _version(package: Package | CondaPackage) -> str:

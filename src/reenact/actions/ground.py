@@ -70,6 +70,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         resumes: the run that this one goes on from.
         base: directory that stands for the project, where the one of the record is not there.
         provided: path in the project -> where its content is now, which is linked there instead.
+        absent: paths in the project of data that is kept from the run.
         required: path in the run directory -> where the content is now of what `like` required.
         has_input: the process gets our standard input; otherwise it reads nothing.
     """
@@ -111,6 +112,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     resumes: RunId | None = None
     base: str | None = None
     provided: Mapping[str, str] = {}
+    absent: frozenset[str] = frozenset()
     required: Mapping[str, str] = {}
     has_input: bool = True
 

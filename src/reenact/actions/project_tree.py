@@ -115,17 +115,17 @@ def _with_source(tree: ProjectTree, source: SourceTree, digest: Digest) -> Proje
 
 
 def _with_provided(tree: ProjectTree, plan: Plan) -> ProjectTree:
-    """Let files lead elsewhere than into the project: what a record names is not there any more."""
+    """Let files lead elsewhere than into the project, where it is not what a record names any more."""
     # What a run that is resumed has left does not hide the source of now.
     sources = {file.path for file in tree.sources}
     provided = {p: at for p, at in plan.request.provided.items() if p not in sources}
-    if not provided:
+    absent = plan.request.absent - sources - {*provided}
+    if not provided and not absent:
         return tree
     directories = set(tree.directories)
     links = {path: (size, mtime_ns) for path, size, mtime_ns in tree.links}
     whole = set(tree.whole)
-    for path in provided:
-        links.pop(path, None)
+    for path in (*provided, *absent):
         for parent in reversed(list(_parents(path))):
             directories.add(parent)
             if parent in whole:
@@ -138,7 +138,10 @@ def _with_provided(tree: ProjectTree, plan: Plan) -> ProjectTree:
                             whole.add(inner)
                         elif inner not in provided:
                             links[inner] = (-1, -1)
+        links.pop(path, None)
         whole.discard(path)
+        if path in absent:
+            continue
         # What is linked as one has nothing of the project below it.
         below = f"{path}/"
         directories = {one for one in directories if one != path and not one.startswith(below)}

@@ -64,7 +64,7 @@ Examples:
 @_section("params", "Settings that frameworks used.")
 @_section("source", "Source, as a unified diff.")
 @_section("inputs", "Files that were read.")
-@_section("environment", "Python, packages, environment variables.")
+@_section("environment", "Python, packages, compilers, environment variables.")
 @_section("machine", "Hardware and operating system.")
 @_section("runtime", "Native libraries, thread pools, CUDA: what was loaded in the end.")
 @_section("outputs", "Files that were left behind.")

@@ -59,6 +59,7 @@ class Verified(NamedTuple):
         python_path: directories for modules from outside the project that are not there any more.
         lacks: what is not to be had.
         remarks: what could not be verified, and why.
+        absent: paths in the project of what came later, and is kept from the run.
     """
 
     files: int
@@ -69,6 +70,7 @@ class Verified(NamedTuple):
     python_path: tuple[str, ...]
     lacks: tuple[Lack, ...]
     remarks: tuple[str, ...]
+    absent: tuple[str, ...] = ()
 
 
 def verify_data(

@@ -199,6 +199,7 @@ class Again(NamedTuple):
             python=python,
             base=self.base,
             provided=verified.provided,
+            absent=frozenset(verified.absent),
             required=verified.required,
             has_input=False,
             quiet=not (self.shows_output and place.has_terminal),

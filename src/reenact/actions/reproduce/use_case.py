@@ -18,6 +18,7 @@ from reenact.actions.reproduce.conclude import conclude
 from reenact.actions.reproduce.data import Lack, Verified, verify_data
 from reenact.actions.reproduce.fail_fast import FailFast
 from reenact.actions.reproduce.judgement import Rules
+from reenact.actions.reproduce.later import later_files
 from reenact.actions.reproduce.originals import output_of, parts, with_needed
 from reenact.actions.reproduce.preflight import Preflight, preflight
 from reenact.actions.reproduce.rerun import (
@@ -53,6 +54,7 @@ _ENDED = (Status.COMPLETED, Status.FAILED)
 _UNDER_WAY = (Status.PENDING, Status.RUNNING)
 _POLL_S = 0.1
 _MOST_LISTED = 20
+_MOST_NAMED = 3
 
 
 class ReproduceRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,7 +261,7 @@ class _Work:
                 raise UsageError(f"`{place}` is no directory to look for data in")
         base = self._base(run)
         with store_errors(self._context.store.root):
-            return verify_data(
+            verified = verify_data(
                 run,
                 self._context.store,
                 base,
@@ -267,6 +269,13 @@ class _Work:
                 find_output=lambda digest: output_of(self._context, digest),
                 progress=self._listener.verified,
             )
+        later = () if self._request.changed_data else later_files(run, base)
+        if not later:
+            return verified
+        shown = ", ".join(map(path_to_text, later[:_MOST_NAMED]))
+        more = f" and {len(later) - _MOST_NAMED} more" if len(later) > _MOST_NAMED else ""
+        remark = f"younger than the run, and kept from it: {shown}{more}"
+        return verified._replace(absent=later, remarks=(*verified.remarks, remark))
 
     def _refuse(self, lacks: Sequence[Lack]) -> None:
         if not lacks or self._request.changed_data:
