@@ -25,6 +25,17 @@ class FlagType(StrEnum):
     ANY = "any"
 
 
+_TYPES = {
+    bool: FlagType.BOOL, int: FlagType.INT, float: FlagType.FLOAT, str: FlagType.STRING,
+    list: FlagType.LIST,
+}  # fmt: skip
+
+
+def type_of(value: FlagValue) -> FlagType:
+    """Return the type of a flag that has this value; `ANY` for none and for a mapping."""
+    return _TYPES.get(type(value), FlagType.ANY)
+
+
 class Action(StrEnum):
     """What an option on the command line does when it is given."""
 

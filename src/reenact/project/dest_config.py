@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 
 from reenact.errors import CannotRun, UsageError
-from reenact.model.flags import Flag, FlagType, FlagValue, Template
+from reenact.model.flags import Flag, FlagValue, Template, type_of
 from reenact.project.config_spans import SCANS, BadConfig, Path, Span, Spans
 from reenact.project.flag_text import nearest, parse_value
 
@@ -69,7 +69,7 @@ def config_flags(content: bytes, path: str) -> list[Flag]:
             Flag(
                 name=name_of(at),
                 binding=Template(),
-                type=_type_of(span.value),
+                type=type_of(span.value),
                 default=span.value,
                 found=f"{path}:{line}",
             )
@@ -160,14 +160,6 @@ def _find(spans: Spans, name: str) -> Path | None:
         if name_of(at) == name:
             return at
     return None
-
-
-def _type_of(value: FlagValue) -> FlagType:
-    kinds = {
-        bool: FlagType.BOOL, int: FlagType.INT, float: FlagType.FLOAT,
-        str: FlagType.STRING, list: FlagType.LIST,
-    }  # fmt: skip
-    return kinds.get(type(value), FlagType.ANY)
 
 
 def _written(kind: str, text: str, span: Span, value: FlagValue, path: str, at: Path) -> str:

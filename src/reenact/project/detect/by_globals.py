@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from reenact.model.flags import Flag, FlagType, FlagValue, Global
+from reenact.model.flags import Flag, FlagValue, Global, type_of
 from reenact.project.detect.evaluate import NotConstant, constant
 from reenact.project.detect.source import Source
 
@@ -225,7 +225,7 @@ class _Finder:
             Flag(
                 name=name,
                 binding=Global(file=self._source.name, start=start, end=end, digest=self._digest),
-                type=_type_of(literal),
+                type=type_of(literal),
                 default=literal,
                 found=self._source.at(node),
             )
@@ -259,15 +259,3 @@ def _flag_value(value: object) -> FlagValue:
     if isinstance(value, set) and all(isinstance(item, int | float | str) for item in value):
         return [_flag_value(item) for item in sorted(value, key=str)]
     raise NotConstant
-
-
-def _type_of(value: FlagValue) -> FlagType:
-    if isinstance(value, bool):
-        return FlagType.BOOL
-    if isinstance(value, int):
-        return FlagType.INT
-    if isinstance(value, float):
-        return FlagType.FLOAT
-    if isinstance(value, str):
-        return FlagType.STRING
-    return FlagType.LIST if isinstance(value, list) else FlagType.ANY

@@ -15,6 +15,7 @@ from reenact.model.flags import (
     Option,
     Positional,
     Subcommand,
+    type_of,
 )
 from reenact.project.detect.evaluate import NotConstant
 from reenact.project.detect.values import (
@@ -77,14 +78,8 @@ def _enum_text(item: Value) -> Value:
 
 
 def type_of_default(value: FlagValue) -> FlagType:
-    """Return what a value's own type says about its flag."""
-    if isinstance(value, bool):
-        return FlagType.BOOL
-    if isinstance(value, int):
-        return FlagType.INT
-    if isinstance(value, float):
-        return FlagType.FLOAT
-    return FlagType.STRING if isinstance(value, str) else FlagType.ANY
+    """Return what a default's own type says about its flag: nothing if it is a list."""
+    return FlagType.ANY if isinstance(value, list) else type_of(value)
 
 
 def free_type(default: FlagValue) -> FlagType:
