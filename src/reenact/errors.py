@@ -11,7 +11,8 @@ ReenactError                 failed            1
 ├── NotFound                 not-found         1    a run, a file, a blob that is not there
 ├── Ambiguous                ambiguous         1    a run id or label that matches several runs
 ├── Damaged                  damaged           1    a record or a blob is not what it was
-├── DataChanged          data-changed      1    what a run has read is not as it was
+├── DataChanged              data-changed      1    what a run has read is not as it was
+├── NotPublic                not-public        1    a public bundle would hold what is private
 ├── StoreUnusable            store-unusable    1    the store cannot be read or written
 ├── TooNew                   too-new           1    written by a later version of Reenact
 └── CannotRun                cannot-run        125  `run` could not start the command
@@ -108,6 +109,12 @@ class DataChanged(ReenactError):
     """The data of a run that is to be run again is not as it was."""
 
     code = "data-changed"
+
+
+class NotPublic(ReenactError):
+    """Something private would be in a bundle that is to be public."""
+
+    code = "not-public"
 
 
 class StoreUnusable(ReenactError):

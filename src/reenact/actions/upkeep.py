@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from reenact.actions.context import Context
 from reenact.actions.recover import settle
+from reenact.actions.referred import Referred, files_of_data_set, named_blobs, trees_of_lock
 from reenact.errors import NotFound, ReenactError, TooNew
 from reenact.execute.testimony import POINTS_WAITING
 from reenact.model.identity import Digest, RunId
-from reenact.model.lock import decode_lock
 from reenact.model.paths import text_to_path
 from reenact.model.run import Run, Status
 from reenact.rebuild.environment import forget_environments
 from reenact.snapshot.tree import read_tree
-from reenact.store.blobs import Blobs, digest_file
+from reenact.store.blobs import digest_file
 from reenact.store.files import delete_tree, is_abandoned, remove_if_there, store_errors
 from reenact.store.lock import Lock, is_locked
 from reenact.store.metric_log import MetricLog
@@ -28,6 +28,9 @@ from reenact.store.store import RECORD_DIRECTORY, Store, StoredRun
 
 _POOL_AGE_S = 7 * 86400.0
 _ENVIRONMENT_AGE_S = 30 * 86400.0
+_COPY_AGE_S = 3600.0
+_COPIES = ("inputs", "data-sets", "outside", "required")
+"""In the cache: what `reproduce` lays out there of recorded contents."""
 _MOMENT_S = 10.0
 _NAMED = 3
 """More runs than this are counted in a message, not named."""
@@ -155,6 +158,7 @@ def collect_garbage(context: Context, *, dry_run: bool = False) -> Freed:
                     store.blobs.remove(digest)
             if not dry_run:
                 _thin_out_pool(store)
+                _forget_copies(store)
                 forget_environments(store.cache_directory, older_than_s=_ENVIRONMENT_AGE_S)
                 for path in list(_leftovers(store)):
                     delete_tree(path)
@@ -164,8 +168,7 @@ def collect_garbage(context: Context, *, dry_run: bool = False) -> Freed:
 
 
 def _needed(store: Store) -> set[Digest]:
-    needed: set[Digest] = set()
-    locks: set[Digest] = set()
+    referred = Referred(store.blobs)
     for deleted in (False, True):
         for run_id in store.run_ids(deleted=deleted):
             stored = store.read_run(run_id, deleted=deleted)
@@ -174,31 +177,8 @@ def _needed(store: Store) -> set[Digest]:
                     f"{stored.damage}; what it needs is not known, so nothing is freed",
                     hint=f"mend its run.json, or `reenact rm {run_id[:8]}` and `reenact purge`",
                 )
-            run = stored.run
-            needed.update(d for d in _blobs_of(run) if d is not None)
-            needed.update(run.kept_inputs)
-            trees = [source.tree for source in run.sources]
-            if run.lock is not None and run.lock not in locks:
-                locks.add(run.lock)
-                trees += trees_of_lock(store.blobs, run.lock)
-            for digest in trees:
-                if digest in needed:
-                    continue
-                needed.add(digest)
-                try:
-                    tree = read_tree(store.blobs, digest)
-                except ReenactError:
-                    continue
-                needed.update(digest for _, _, _, digest in tree.files)
-    return needed
-
-
-def trees_of_lock(blobs: Blobs, lock: Digest) -> tuple[Digest, ...]:
-    """Return the trees that a lock refers to; nothing where it cannot be read."""
-    try:
-        return decode_lock(blobs.get(lock), where="a lock").trees()
-    except ReenactError:
-        return ()
+            referred.add(stored.run)
+    return referred.blobs
 
 
 class _Bad(NamedTuple):
@@ -227,8 +207,10 @@ class _Check:
             return
         if stored.damage is not None:
             self._problems.append(Problem("notes", stored.id, stored.damage))
-        for digest in (*_blobs_of(run), *run.kept_inputs):
-            if digest is not None:
+        for digest in (*named_blobs(run), *run.kept_inputs):
+            self._blob(digest, None, [stored.id])
+        for data_set in run.kept_data_sets:
+            for digest in files_of_data_set(self.store.blobs, data_set):
                 self._blob(digest, None, [stored.id])
         for source in run.sources:
             self._trees.setdefault(source.tree, []).append(stored.id)
@@ -307,12 +289,6 @@ class _Check:
             return True
         self.bad[digest] = _Bad(kind, reason, dict.fromkeys(needed_by))
         return False
-
-
-def _blobs_of(run: Run) -> tuple[Digest | None, ...]:
-    definitions = (step.operation.definition for step in run.every_step)
-    described = (run.environment, run.machine, run.runtime, run.lock)
-    return (*described, run.operation.definition, *definitions)
 
 
 def _names_of(runs: Iterable[RunId]) -> str:
@@ -400,6 +376,23 @@ def _forget_trees(store: Store) -> None:
         if name.startswith("tree-"):
             remove_if_there(f"{store.cache_directory}/{name}")
     delete_tree(f"{store.cache_directory}/locks")
+
+
+def _forget_copies(store: Store) -> None:
+    """Remove what reproductions were given of the store, unless a run may still read it."""
+    for run_id in store.run_ids():
+        if store.read_run(run_id).status in (Status.PENDING, Status.RUNNING):
+            return
+    oldest = time.time() - _COPY_AGE_S
+    for name in _COPIES:
+        for one in _names(f"{store.cache_directory}/{name}"):
+            path = f"{store.cache_directory}/{name}/{one}"
+            try:
+                is_old = os.lstat(path).st_ctime < oldest
+            except FileNotFoundError:
+                continue
+            if is_old:
+                delete_tree(path)
 
 
 def _thin_out_pool(store: Store) -> None:

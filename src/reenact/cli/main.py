@@ -51,6 +51,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("doctor", "Say what was and was not captured, and why"),
     "lock": ("lock", "Print the packages of a run, pinned by hashes"),
     "container": ("container", "Write a container that runs a run again"),
+    "export": ("export", "Write runs with all that they need into one file"),
+    "import": ("import_", "Take the runs of a bundle into the store"),
     "detect": ("detect", "Show what is known of this machine and environment"),
     "install-hook": ("install_hook", "Let the probe into processes that ignore PYTHONPATH"),
     "ops": ("ops", "List the operations of the project file and of packages"),
@@ -174,5 +176,8 @@ def _complain_of_usage(error: click.UsageError, words: list[str]) -> int:
     message = error.format_message().rstrip(".")
     message = message[:1].lower() + message[1:]
     command = error.ctx.command_path if error.ctx is not None else "reenact"
-    _complain(UsageError(message, hint=f"see `{command} --help`"), words)
+    hint = f"see `{command} --help`"
+    if isinstance(error, click.NoSuchOption) and command.endswith(" run"):
+        hint = f"a flag of the script is `{error.option_name.lstrip('-')}=VALUE`; {hint}"
+    _complain(UsageError(message, hint=hint), words)
     return EXIT_USAGE

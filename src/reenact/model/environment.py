@@ -250,7 +250,7 @@ class ThreadPool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A library of numbers, or a runtime of threads, as it was in force in a process.
 
     Attributes:
-        api: `openblas`, `mkl`, `blis`, `openmp`, `torch`, `numexpr`.
+        api: `openblas`, `mkl`, `blis`, `openmp`, `torch`, `tensorflow`, `xla`, `numexpr`.
         library: its path as in `Library`; None for one inside another.
         version: as it states it.
         architecture: the CPU that its code was chosen for: `SkylakeX`.

@@ -29,6 +29,12 @@ def text_to_path(text: str) -> str:
     return os.fsdecode(raw)
 
 
+def leads_out(text: str) -> bool:
+    """Tell whether a recorded path does not stay below what it is relative to."""
+    path = text_to_path(text)
+    return path.startswith("/") or (".." in path and ".." in path.split("/"))
+
+
 def printable(text: str) -> str:
     r"""Return any text of the system for a record; bytes that are not UTF-8 become `\xNN`.
 

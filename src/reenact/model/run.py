@@ -134,7 +134,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             operation required, the run (`run 1f2e3d4c`) or the URL.
         is_changed: an input changed, or was deleted, after it had been opened: what the run has
             read may not be what has the digest.
-        is_kept: the content of an input is among the blobs.
+        is_kept: the content of an input is among the blobs; of a data set that of all its files.
         role: what an output is, where the script or its framework said so: `figure`, `model`,
             `table`, `image`, `audio`, `text`, `histogram`, `notebook`; `file` for another one. Of an
             input `source`: a module from outside the project, whose content is kept.
@@ -566,6 +566,8 @@ class Run(
         lock: blob that says how its packages can be installed again.
         reproduces: the run whose result this one is to show again.
         resumes: the run whose checkpoints this one went on from.
+        gpus: that were asked for, as `CUDA_VISIBLE_DEVICES` names them; empty for none of them.
+        keep_data: of which inputs the content was to be kept: `none`, `all`; None for small ones.
     """
 
     id: RunId
@@ -624,6 +626,8 @@ class Run(
     lock: Digest | None = None
     reproduces: RunId | None = None
     resumes: RunId | None = None
+    gpus: str | None = None
+    keep_data: str | None = None
 
     def status(self, *, is_locked: bool) -> Status:
         """Derive what has become of the run.
@@ -681,6 +685,12 @@ class Run(
     def kept_inputs(self) -> tuple[Digest, ...]:
         """Blobs of inputs: lists of the files of data sets, small data, modules from elsewhere."""
         kept = (f for f in self.inputs if f.files is not None or f.is_kept or f.role == "source")
+        return tuple(file.digest for file in kept if file.digest is not None)
+
+    @property
+    def kept_data_sets(self) -> tuple[Digest, ...]:
+        """Lists of those data sets of which all files are among the blobs."""
+        kept = (file for file in self.inputs if file.files is not None and file.is_kept)
         return tuple(file.digest for file in kept if file.digest is not None)
 
     @property

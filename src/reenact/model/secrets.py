@@ -224,6 +224,11 @@ def redact_argv(argv: Iterable[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
+def secret_forms() -> re.Pattern[bytes]:
+    """Return what finds secrets by their form alone in the bytes of a text."""
+    return _bytes_pattern(_VALUES)
+
+
 def hide(words: Iterable[str], secrets: Iterable[str]) -> tuple[str, ...]:
     """Replace texts that are known to be secret wherever they stand in words."""
     hidden = tuple(words)
@@ -295,3 +300,8 @@ def _words(name: str) -> list[str]:
 def _pattern(source: str, flags: int) -> re.Pattern[str]:
     """Compile when first needed: a command that records nothing does not pay for it."""
     return re.compile(source, flags)
+
+
+@cache
+def _bytes_pattern(source: str) -> re.Pattern[bytes]:
+    return re.compile(source.encode(), re.VERBOSE | re.DOTALL)

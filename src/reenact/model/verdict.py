@@ -14,6 +14,10 @@ from reenact.model.run import Remark
 
 FORMAT = 1
 """Version of the record of a reproduction. See `docs/reference/format.md`."""
+STDOUT = "stdout"
+"""The path in a verdict on what was printed, which is no file."""
+PRINTED = "printed"
+"""How it was compared."""
 
 
 class Verdict(StrEnum):
@@ -104,6 +108,11 @@ class OutputVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     largest_relative: JsonNumber | None = None
     largest_ulps: int | None = None
 
+    @property
+    def is_printed(self) -> bool:
+        """Whether this is about what was printed, and not about a file."""
+        return self.how == PRINTED
+
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the values of one metric in several runs come to.
@@ -174,6 +183,7 @@ class ClaimVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         claimed: the stated value.
         found: the value of the reproduction; the mean of several.
         tolerance: what the claim allows, as it is written.
+        duration_s: how long its runs took together.
     """
 
     name: str
@@ -185,6 +195,7 @@ class ClaimVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     tolerance: str | None = None
     paper: str | None = None
     reason: str | None = None
+    duration_s: float | None = None
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -216,6 +227,7 @@ class Reproduction(
         environment: `current` or `recorded`.
         expectation: what could be asked, and `reasons` why no more.
         causes: what was not the same.
+        printed: how what was written to standard output came back; None where there was nothing.
         verdict: in all; None while the runs are not done, or were interrupted.
         summary: why, in one line.
         asked: the options of the request, by which one that was interrupted goes on.
@@ -236,6 +248,7 @@ class Reproduction(
     causes: tuple[Cause, ...] = ()
     series: tuple[SeriesVerdict, ...] = ()
     outputs: tuple[OutputVerdict, ...] = ()
+    printed: OutputVerdict | None = None
     statistics: tuple[StatisticVerdict, ...] = ()
     claims: tuple[ClaimVerdict, ...] = ()
     remarks: tuple[Remark, ...] = ()

@@ -8,8 +8,10 @@ Not promised: that a blob survives a power cut in the seconds after its put. `fs
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -19,6 +21,8 @@ from reenact.store.files import read_file, remove_if_there, temporary_name, writ
 
 CHUNK = 1 << 20
 _MMAP_FROM = 1 << 22
+_PROGRESS_BYTES = 1 << 28
+_FICLONE = 0x40049409
 
 
 def digest_bytes(data: bytes) -> Digest:
@@ -26,17 +30,72 @@ def digest_bytes(data: bytes) -> Digest:
     return Digest(blake3(data).hexdigest())
 
 
-def digest_file(path: str) -> tuple[Digest, int]:
+def digest_file(path: str, progress: Callable[[int], None] | None = None) -> tuple[Digest, int]:
     """Return digest and size of a file's content; large files are hashed by all cores.
+
+    Args:
+        path: the file.
+        progress: told of a large one how many bytes are done, every quarter of a gigabyte.
 
     Raises:
         OSError: it cannot be read.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        if progress is not None and os.fstat(descriptor).st_size > _PROGRESS_BYTES:
+            return _digest_by_pieces(descriptor, progress)
         return digest_descriptor(descriptor, path)
     finally:
         os.close(descriptor)
+
+
+def _digest_by_pieces(descriptor: int, progress: Callable[[int], None]) -> tuple[Digest, int]:
+    # Imported here: hardly any run has files of that size.
+    import mmap
+
+    size = os.fstat(descriptor).st_size
+    hasher = blake3(max_threads=blake3.AUTO)
+    for start in range(0, size, _PROGRESS_BYTES):
+        length = min(_PROGRESS_BYTES, size - start)
+        with mmap.mmap(descriptor, length, access=mmap.ACCESS_READ, offset=start) as piece:
+            hasher.update(piece)
+        progress(start + length)
+    return Digest(hasher.hexdigest()), size
+
+
+def copy_content(source: str, target: str) -> None:
+    """Copy a file's content to a new file; blocks are shared where the file system can do that.
+
+    Raises:
+        OSError: it cannot be read or written; there is nothing at `target` then.
+    """
+    reading = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        beside = temporary_name(target)
+        writing = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            if not share_blocks(reading, writing):
+                while data := os.read(reading, CHUNK):
+                    write_all(writing, data)
+            os.rename(beside, target)
+        except OSError:
+            remove_if_there(beside)
+            raise
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)
+
+
+def share_blocks(source: int, target: int) -> bool:
+    """Let a file have the content of another one without a copy of it, on Btrfs, XFS and the like."""
+    import fcntl
+
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except (OSError, AttributeError):
+        return False
+    return True
 
 
 def digest_descriptor(descriptor: int, path: str) -> tuple[Digest, int]:
@@ -55,6 +114,22 @@ def digest_descriptor(descriptor: int, path: str) -> tuple[Digest, int]:
         hasher.update(data)
         total += len(data)
     return Digest(hasher.hexdigest()), total
+
+
+class FileToKeep(NamedTuple):
+    """A file whose content is to become a blob.
+
+    Attributes:
+        path: where it is.
+        digest: of the content that is wanted.
+        size_bytes: of that.
+        name: what a record calls the input that it is, or is a part of.
+    """
+
+    path: str
+    digest: Digest
+    size_bytes: int
+    name: str
 
 
 class Blobs:
@@ -98,6 +173,44 @@ class Blobs:
             return self._put_stream(descriptor)
         finally:
             os.close(descriptor)
+
+    def keep(self, file: FileToKeep) -> bool:
+        """Keep the content of a file; False where it is not the one that is wanted any more.
+
+        A large file is not read twice where the file system can share its blocks.
+
+        Raises:
+            OSError: there is no room for it in the store.
+        """
+        if self.has(file.digest, file.size_bytes):
+            return True
+        if file.size_bytes <= CHUNK:
+            try:
+                data = read_file(file.path)
+            except OSError:
+                return False
+            if digest_bytes(data) != file.digest:
+                return False
+            self._write(file.digest, data)
+            return True
+        path = self.path(file.digest)
+        beside = temporary_name(f"{self.root}/incoming")
+        os.makedirs(self.root, exist_ok=True)
+        try:
+            copy_content(file.path, beside)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return False
+        try:
+            if digest_file(beside)[0] != file.digest:
+                return False
+            os.chmod(beside, 0o444)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.rename(beside, path)
+        finally:
+            remove_if_there(beside)
+        return True
 
     def get(self, digest: Digest) -> bytes:
         """Return the content, verified.

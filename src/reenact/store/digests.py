@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -24,6 +25,8 @@ REMEMBERED_FROM = 1 << 18
 _CLOCK_STEP_NS = 20_000_000
 """File systems stamp times in steps of up to 10 ms; twice that is safe."""
 _BUSY_S = 2.0
+_SAVED_BYTES = 1 << 30
+"""After so many bytes that were read, their digests are written down."""
 
 _Row = tuple[int, int, int, int, bytes]
 
@@ -38,6 +41,7 @@ class Digests:
         self._error: type[Exception] = OSError
         self._known: dict[str, _Row] = {}
         self._new: list[tuple[str, int, int, int, int, bytes]] = []
+        self._new_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -65,7 +69,12 @@ class Digests:
             pass
 
     def digest(
-        self, path: str, status: os.stat_result, *, remember: bool = False
+        self,
+        path: str,
+        status: os.stat_result,
+        *,
+        remember: bool = False,
+        progress: Callable[[int], None] | None = None,
     ) -> tuple[Digest, bool]:
         """Return the digest of a file's content, and whether it was read for that.
 
@@ -73,6 +82,7 @@ class Digests:
             path: the file.
             status: what `os.stat` says of it.
             remember: whatever its size is; after `expect`.
+            progress: told how many bytes of a large file are read.
 
         Raises:
             OSError: it cannot be read.
@@ -84,27 +94,35 @@ class Digests:
         if known is not None and tuple(known[:4]) == stamp:
             return Digest(known[4].hex()), False
         began_ns = time.time_ns()
-        digest, size = digest_file(path)
+        digest, size = digest_file(path, progress)
         is_settled = began_ns - max(stamp[1], stamp[2]) > _CLOCK_STEP_NS
         if is_settled and size == status.st_size and path.isprintable():
             self._new.append((path, *stamp, bytes.fromhex(digest)))
+            self._new_bytes += size
+            if self._new_bytes >= _SAVED_BYTES:
+                self._save()
         return digest, True
 
     def close(self) -> None:
         """Remember what was read."""
-        connection = self._connect() if self._new else self._connection
-        if connection is None:
-            return
-        try:
-            with connection:
-                connection.executemany(
-                    "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?)", self._new
-                )
-        except self._error:
-            pass
-        connection.close()
-        self._connection = None
+        self._save()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _save(self) -> None:
+        """Write what was read since the last time: whoever is killed has not read it in vain."""
+        connection = self._connect() if self._new else None
+        if connection is not None:
+            try:
+                with connection:
+                    connection.executemany(
+                        "INSERT OR REPLACE INTO file VALUES (?, ?, ?, ?, ?, ?)", self._new
+                    )
+            except self._error:
+                pass
         self._new = []
+        self._new_bytes = 0
 
     def _look_up(self, path: str) -> _Row | None:
         connection = self._connect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
@@ -42,13 +43,20 @@ class StoredRun(NamedTuple):
 
     @property
     def record(self) -> Run:
-        """The record; raises Damaged where there is none that can be read."""
+        """The record; raises Damaged, or TooNew, where there is none that can be read."""
         if self.run is None:
+            self._refuse_newer()
             raise Damaged(
                 self.damage or f"run {self.id[:8]} is damaged",
                 hint="`reenact fsck` lists what is wrong in the store",
             )
         return self.run
+
+    def _refuse_newer(self) -> None:
+        """Raise TooNew where a later version has written the record: nothing is wrong in the store."""
+        with suppress(OSError, Damaged):
+            path = f"{self.directory}/{RECORD_DIRECTORY}/run.json"
+            decode_run(read_file(path), where=f"run {self.id[:8]}")
 
 
 class Store:

@@ -106,6 +106,13 @@ def test_switches_are_set_where_the_user_has_not_set_them() -> None:
     assert with_seed(env, RunRequest(), 4, is_deterministic=True) == env
 
 
+def test_tensorflow_is_not_told_to_refuse_what_has_no_seed() -> None:
+    env = with_seed({}, RunRequest(), None, is_deterministic=True)
+
+    assert "TF_DETERMINISTIC_OPS" not in env
+    assert env["TF_CUDNN_DETERMINISTIC"] == "1"
+
+
 def test_a_restarted_run_is_as_deterministic_as_before() -> None:
     assert is_deterministic(RunRequest(restart=former(is_deterministic=True)))
     assert not is_deterministic(RunRequest(like=former(is_deterministic=True)))
@@ -117,6 +124,8 @@ def test_thread_counts_and_hash_seed_of_a_run_are_restored() -> None:
         ThreadPool(api="openmp", threads=4, threading="llvm"),
         ThreadPool(api="openblas", threads=2),
         ThreadPool(api="torch", threads=4),
+        ThreadPool(api="tensorflow", threads=3),
+        ThreadPool(api="xla", threads=2),
         ThreadPool(api="unheard-of", threads=9),
         ThreadPool(api="mkl"),
     )
@@ -126,10 +135,9 @@ def test_thread_counts_and_hash_seed_of_a_run_are_restored() -> None:
     found = variables_to_restore(run, runtime, {"OPENBLAS_NUM_THREADS": "1", "HOME": "/x"})
     other = variables_to_restore(run, runtime, {}, has_same_seed=False)
 
-    assert found == {
-        "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "1",
-    }  # fmt: skip
-    assert other == {"OMP_NUM_THREADS": "4", "OPENBLAS_NUM_THREADS": "2"}
+    alike = {"OMP_NUM_THREADS": "4", "TF_NUM_INTRAOP_THREADS": "3", "NPROC": "2"}
+    assert found == {**alike, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
+    assert other == {**alike, "OPENBLAS_NUM_THREADS": "2"}
     assert variables_to_restore(former(), None, {}) == {}
 
 
@@ -150,12 +158,19 @@ def test_what_is_restored_counts_more_than_the_environment_and_less_than_the_use
 def test_switches_in_force_come_from_what_the_process_told(tmp_path: Path) -> None:
     told = {
         "variables": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "OTHER": "1"},
-        "frameworks": {"torch": {"deterministic_algorithms": True, "cuda": "12"}},
+        "frameworks": {
+            "torch": {"deterministic_algorithms": True, "cuda": "12"},
+            "jaxlib": {"enable_x64": False},
+        },
     }
 
     found = randomness_of(former(), str(tmp_path), told)
 
     assert found == Randomness(
-        switches={"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "torch.deterministic_algorithms": "true"}
+        switches={
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+            "torch.deterministic_algorithms": "true",
+            "jax.enable_x64": "false",
+        }
     )
     assert randomness_of(former(), str(tmp_path), None) is None

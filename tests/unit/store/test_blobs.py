@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reenact.errors import Damaged, NotFound
-from reenact.store.blobs import CHUNK, Blobs, digest_bytes, digest_file
+from reenact.store.blobs import CHUNK, Blobs, FileToKeep, digest_bytes, digest_file
 
 SIZES = [0, 1, 1000, CHUNK - 1, CHUNK, CHUNK + 1, 5 * CHUNK + 7]
 
@@ -283,3 +283,47 @@ def test_a_put_for_which_there_is_no_room_leaves_nothing(blobs: Blobs, tmp_path:
 
     assert done.stdout == "File too large\n" * 2
     assert names_in(blobs) == []
+
+
+def to_keep(path: Path, content: bytes) -> FileToKeep:
+    path.write_bytes(content)
+    return FileToKeep(str(path), digest_bytes(content), len(content), path.name)
+
+
+@pytest.mark.parametrize("size", [0, 10, CHUNK, CHUNK + 1])
+def test_a_file_is_kept_with_the_content_that_is_wanted(
+    blobs: Blobs, tmp_path: Path, size: int
+) -> None:
+    wanted = to_keep(tmp_path / "file", b"x" * size)
+
+    assert blobs.keep(wanted)
+
+    assert blobs.get(wanted.digest) == b"x" * size
+    os.unlink(wanted.path)
+    assert blobs.keep(wanted)  # It is there, and nothing is read.
+
+
+@pytest.mark.parametrize("size", [10, CHUNK + 1])
+def test_a_file_that_has_changed_or_gone_is_not_kept(
+    blobs: Blobs, tmp_path: Path, size: int
+) -> None:
+    wanted = to_keep(tmp_path / "file", b"x" * size)
+    Path(wanted.path).write_bytes(b"y" * size)
+
+    assert not blobs.keep(wanted)
+    os.unlink(wanted.path)
+    assert not blobs.keep(wanted)
+    assert not [path for path in Path(blobs.root).rglob("*") if path.is_file()]
+
+
+def test_a_large_file_has_the_same_digest_whoever_listens(tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    with path.open("wb") as file:
+        file.write(b"begin")
+        file.truncate((1 << 28) + 7)
+    told: list[int] = []
+
+    found = digest_file(str(path), told.append)
+
+    assert found == digest_file(str(path))
+    assert told == [1 << 28, (1 << 28) + 7]

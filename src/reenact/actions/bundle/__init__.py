@@ -1,0 +1,1 @@
+"""Bundles: runs with all that they need in one file, written, read and reproduced."""
