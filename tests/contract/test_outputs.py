@@ -194,5 +194,5 @@ def test_every_format_is_proven_by_a_file() -> None:
 
     missing = {form.name for form in FORMATS} - proven
 
-    # Where it is not there, that is said: a test of its own.
-    assert missing == {"zstd"}
+    # Where it is not there, that is said; and CatBoost is too large: tests of their own.
+    assert missing == {"zstd", "cbm"}

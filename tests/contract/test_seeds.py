@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from frameworks import QUICK, python_with
 
 KEEP = """
 import hashlib, sys
-def keep(*arrays):
-    with open("result", "wb") as file:
+def keep(*arrays, name="result"):
+    with open(name, "wb") as file:
         for array in arrays:
             file.write(array if isinstance(array, bytes) else array.tobytes())
 """
@@ -111,9 +112,9 @@ def record(desk: Desk, *words: str) -> dict[str, Any]:
     return found
 
 
-def digest(found: dict[str, Any]) -> str:
+def digest(found: dict[str, Any], name: str = "result") -> str:
     """Return the digest of what it made."""
-    return next(file["digest"] for file in found["outputs"] if file["path"] == "result")
+    return next(file["digest"] for file in found["outputs"] if file["path"] == name)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -222,3 +223,140 @@ def test_workers_of_joblib_have_seeds_of_their_own(tmp_path: Path) -> None:
     out = desk.ok("run", "--python", python_with("joblib", "numpy"), "--seed", "7", "train.py")
 
     assert out == "True\n"
+
+
+TENSORFLOW = """
+import hashlib, os
+import numpy as np
+import tensorflow as tf
+import keras
+x = np.random.rand(64, 8).astype("float32")
+model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(8), keras.layers.Dropout(0.3), keras.layers.Dense(1)])
+model.compile("adam", "mse")
+data = tf.data.Dataset.from_tensor_slices((x, x.sum(1))).shuffle(64).batch(16)
+model.fit(data, epochs=2, verbose=0)
+keep(*model.get_weights(), tf.function(lambda: tf.random.uniform([3]))().numpy())
+if "TF_DETERMINISTIC_OPS" not in os.environ:
+    made = [tf.random.Generator.from_non_deterministic_state(), tf.random.get_global_generator()]
+    keep(*(generator.normal([3]).numpy() for generator in made), name="by chance")
+tf.random.set_seed(5)
+keep(tf.random.normal([9]).numpy(), name="own")
+"""
+
+
+def test_tensorflow_is_seeded_before_the_script_seeds_it_and_switched_on_request(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path)
+    desk.env.update(QUICK, TF_CPP_MIN_LOG_LEVEL="3")
+    desk.write("train.py", KEEP + TENSORFLOW)
+    python = ("--python", python_with("tensorflow"))
+
+    drawn = record(desk, *python)
+    again = record(desk, *python, "--seed", str(drawn["seed"]))
+    other = record(desk, *python, "--seed", "7", "--deterministic")
+
+    assert digest(drawn) == digest(again) != digest(other)
+    assert digest(drawn, "by chance") == digest(again, "by chance")
+    assert digest(drawn, "own") == digest(other, "own")
+    line = (KEEP + TENSORFLOW).split("\n").index("tf.random.set_seed(5)") + 1
+    assert other["randomness"]["seeded"]["tensorflow"] == f"5 at train.py:{line}"
+    switches = [run["randomness"]["switches"] for run in (drawn, other)]
+    assert [s["tensorflow.op_determinism"] for s in switches] == ["false", "true"]
+
+
+JAX = """
+import time
+import jax
+import numpy as np
+from flax import nnx
+model = nnx.Linear(4, 4, rngs=nnx.Rngs(np.random.randint(1 << 31)))
+own = jax.random.key(3)
+keep(np.asarray(model.kernel[...]))
+keep(np.asarray(jax.random.normal(own, (3,))), name="own")
+later = jax.random.key(int(time.time()))
+"""
+
+
+def test_keys_of_jax_follow_from_what_the_script_draws_and_their_lines_are_recorded(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path)
+    desk.env.update(QUICK)
+    desk.write("train.py", KEEP + JAX)
+    python = ("--python", python_with("jax", "flax"))
+
+    drawn = record(desk, *python)
+    again = record(desk, *python, "--seed", str(drawn["seed"]))
+    other = record(desk, *python, "--seed", "7", "--deterministic")
+
+    assert digest(drawn) == digest(again) != digest(other)
+    assert digest(drawn, "own") == digest(other, "own")
+    line = (KEEP + JAX).split("\n").index("later = jax.random.key(int(time.time()))") + 1
+    assert other["randomness"]["seeded"]["jax"].endswith(f" at train.py:{line}")
+    (chance,) = other["randomness"]["chances"]
+    assert (chance["kind"], chance["place"]) == ("time", f"train.py:{line}")
+
+
+def test_a_reproduction_has_as_many_threads_of_xla_as_the_original(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.env.update(QUICK)
+    desk.write("train.py", "import jax, os\nprint('threads:', os.environ.get('NPROC'))\n")
+
+    run_id = desk.run("--python", python_with("jax"), "train.py")
+    desk.reenact("reproduce", run_id)
+
+    (again,) = {*desk.ids()} - {run_id}
+    assert desk.ok("log", run_id) == "threads: None\n"
+    assert desk.ok("log", again) == f"threads: {len(os.sched_getaffinity(0))}\n"
+
+
+WORKERS = """
+import multiprocessing, random
+import numpy as np
+import torch
+
+def draw(i):
+    return i, random.random(), np.random.rand(), np.random.default_rng().random(), list({"a", "b", "c"})
+
+class Noisy(torch.utils.data.Dataset):
+    def __len__(self):
+        return 16
+    def __getitem__(self, i):
+        return torch.tensor([i, random.random(), np.random.rand(), torch.rand(1).item()])
+
+if __name__ == "__main__":
+    drawn = []
+    for method in ("fork", "spawn", "forkserver"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            drawn += pool.map(draw, range(3))
+    loader = torch.utils.data.DataLoader(
+        Noisy(), shuffle=True, num_workers=2, persistent_workers=True, multiprocessing_context="forkserver"
+    )
+    keep(repr(drawn).encode(), *(batch.numpy() for _ in range(2) for batch in loader))
+"""
+
+
+def test_workers_of_all_ways_to_start_them_come_back_and_are_no_chance_of_the_script(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path)
+    desk.env.update(QUICK)
+    desk.write("train.py", KEEP + WORKERS)
+    python = ("--python", python_with("torch"))
+
+    drawn = record(desk, *python)
+    again = record(desk, *python, "--seed", str(drawn["seed"]))
+
+    assert digest(drawn) == digest(again)
+    assert "<string>" not in str(drawn["randomness"].get("chances"))
+
+
+def test_a_generator_that_a_library_makes_for_itself_is_none_of_the_script(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.env.update(QUICK)
+    desk.write("train.py", KEEP + "import scipy.stats\nkeep(b'1')\n")
+
+    found = record(desk, "--python", python_with("scipy"))
+
+    assert "numpy.random.default_rng" not in found["randomness"]["seeded"]

@@ -66,6 +66,16 @@ def t_quantile(p: float, df: float) -> float:
     return t if p > 0.5 else -t
 
 
+def chi_square_quantile(p: float, df: float) -> float:
+    """Return what a chi-square variable is below with a probability of `p`, which is at least 0.5.
+
+    Wilson and Hilferty 1931, "The distribution of chi-square", PNAS 17: of one degree of freedom it
+    is off by 2 %, of four by 0.2 %.
+    """
+    part = 2 / (9 * df)
+    return df * (1 - part + _NORMAL.inv_cdf(p) * math.sqrt(part)) ** 3
+
+
 def f_tail(f: float, df1: float, df2: float) -> float:
     """Return how probable it is that F, a ratio of two variances, is at least `f`."""
     whole = df1 * f + df2

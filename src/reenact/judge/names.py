@@ -8,7 +8,7 @@ from reenact.model.metrics import SAMPLED
 
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _TIMES = frozenset(
-    """duration elapsed fps latencies latency qps runtime runtimes throughput time times timestamp
+    """dur duration elapsed fps latencies latency qps runtime runtimes throughput time times timestamp
     timing timings walltime""".split()
 )
 _UNITS = frozenset("date eta ms ns sec second seconds secs speed us".split())
@@ -21,7 +21,7 @@ _RESULTS = frozenset(
 )
 """Words with which a name speaks of a result: `time_series_loss`, `reaction_time_mse`, `time_step`."""
 _LOGS = re.compile(
-    r"(?:.*\.log(?:\.[0-9]+)?|logs?\.txt|.*\.pid|.*\.lock|nohup\.out|(?:stdout|stderr)(?:\..*)?"
+    r"(?:.*\.log(?:\.[0-9]+)?|logs?\.txt|.*\.pid|.*\.lock|nohup\.out|time_left\.tsv|(?:stdout|stderr)(?:\..*)?"
     r"|events\.out\.tfevents\..*)",
     re.IGNORECASE,
 )
@@ -31,10 +31,23 @@ def is_time(name: str) -> bool:
     """Tell by its name whether a metric says when, how long or how fast, or samples the machine."""
     if name.startswith(SAMPLED) or _RATE.search(name):
         return True
+    # `TimeSeriesScaler.fit_seconds`: of what, and then what of it.
+    last = name.rpartition(".")[2]
+    return _says_time(name) or ("_" in last and _says_time(last))
+
+
+def _says_time(name: str) -> bool:
     words = [word.lower() for word in _WORDS.findall(name)]
+    if words[-2:] == ["score", "time"]:
+        return True
     if not words or not _RESULTS.isdisjoint(words):
         return False
     return words[-1] in _UNITS or not _TIMES.isdisjoint(words)
+
+
+def is_occasional(name: str) -> bool:
+    """Tell whether points of a metric may be missing: it is measured only where that takes no time."""
+    return name.endswith(".train_score")
 
 
 def is_log(path: str) -> bool:

@@ -1,8 +1,9 @@
 """Make one verdict of many: of series, outputs, statistics and claims. See `docs/explanation/verdicts.md`.
 
 In short: claims decide where there are any; else statistics, where there are several runs; else the
-series. Outputs decide where equal bits can be expected, and where there is nothing else. Times and
-logs never come back and decide only where somebody names them.
+series. Outputs decide where equal bits can be expected, and where there is nothing else; what was
+printed where there is no output either. Times and logs never come back and decide only where
+somebody names them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from msgspec.structs import replace
 from reenact.judge.names import is_log, is_time
 from reenact.model.metrics import JsonNumber
 from reenact.model.verdict import (
+    STDOUT,
     ClaimVerdict,
     Expectation,
     OutputVerdict,
@@ -29,12 +31,16 @@ _Judged: TypeAlias = SeriesVerdict | OutputVerdict | StatisticVerdict | ClaimVer
 _ORDER = list(Verdict)
 _PLACE = {verdict: at for at, verdict in enumerate(_ORDER)}
 _MOST_NAMED = 3
+_ROUNDED = 1e-6
+"""Nobody's result depends on a smaller part of it."""
+_PRINTED_TEXT = "what it printed"
 
 
 def overall(
     *,
     series: Sequence[SeriesVerdict] = (),
     outputs: Sequence[OutputVerdict] = (),
+    printed: OutputVerdict | None = None,
     statistics: Sequence[StatisticVerdict] = (),
     claims: Sequence[ClaimVerdict] = (),
     expectation: Expectation = Expectation.IDENTICAL,
@@ -45,12 +51,14 @@ def overall(
     Args:
         series: of single runs, the worst of each metric; left out where there are statistics.
         outputs: of the run that was made again.
+        printed: of its standard output.
         statistics: of several runs.
         claims: of which all must be confirmed.
         expectation: what can be asked of bits.
         named: metrics and outputs that the user named: they count whatever they are called.
     """
     everything: list[_Judged] = [*series, *outputs, *statistics, *claims]
+    texts = [] if printed is None else [printed]
     judged = _of_single_runs(statistics, series, expectation) if statistics else series
     metrics: Sequence[_Judged] = [metric for metric in judged if counts(metric, named)]
     files = [output for output in outputs if counts(output, named)]
@@ -62,10 +70,16 @@ def overall(
         deciding = [_doubted(output, expectation) for output in files]
     else:
         deciding += missing
+    if not deciding or STDOUT in named:
+        deciding += texts
     if not deciding:
         return _judge_nothing(everything)
     verdict = worst(judged.verdict for judged in deciding)
-    rest = [*outputs, *judged]
+    rest = [
+        *outputs,
+        *judged,
+        *(text for text in texts if text.verdict is not Verdict.WITHIN_TOLERANCE),
+    ]
     decided = {(type(judged), _name(judged)) for judged in deciding}
     others = [
         j for j in rest if (type(j), _name(j)) not in decided and j.verdict is not Verdict.IDENTICAL
@@ -86,7 +100,7 @@ def counts(judged: _Judged, named: Collection[str] = ()) -> bool:
     if isinstance(judged, ClaimVerdict):
         return True
     if isinstance(judged, OutputVerdict):
-        return judged.path in named or not is_log(judged.path)
+        return judged.is_printed or judged.path in named or not is_log(judged.path)
     return judged.name in named or not is_time(judged.name)
 
 
@@ -100,22 +114,21 @@ def _of_single_runs(
     A single original that was repeated with its own seed came back if all repetitions did, step by
     step, by what is tolerated; no distribution is known. A margin that the user names counts more.
     """
-    came_back = {
-        one.name: one
-        for one in series
-        if one.verdict in (Verdict.IDENTICAL, Verdict.WITHIN_TOLERANCE)
-    }
-    return [
-        came_back.get(one.name, one)
-        if (
-            one.verdict is Verdict.INCONCLUSIVE
-            or (one.verdict is Verdict.DIFFERS and one.margin_source != "user")
-        )
-        and len(one.original.values) == 1
-        and expectation is not Expectation.STATISTICS
-        else one
-        for one in statistics
-    ]
+    by_name = {one.name: one for one in series}
+
+    def chosen(one: StatisticVerdict) -> StatisticVerdict | SeriesVerdict:
+        single = by_name.get(one.name)
+        is_single = len(one.original.values) == 1 and expectation is not Expectation.STATISTICS
+        if single is None or not is_single:
+            return one
+        if single.verdict in (Verdict.IDENTICAL, Verdict.WITHIN_TOLERANCE):
+            is_open = one.verdict is Verdict.INCONCLUSIVE
+            is_refuted = one.verdict is Verdict.DIFFERS and one.margin_source != "user"
+            return single if is_open or is_refuted else one
+        # The same in the end, and not on the way there.
+        return single if one.verdict is Verdict.IDENTICAL else one
+
+    return [chosen(one) for one in statistics]
 
 
 def _all_identical(judged: Iterable[_Judged]) -> bool:
@@ -132,7 +145,7 @@ def _doubted(output: OutputVerdict, expectation: Expectation) -> OutputVerdict:
 
 def _judge_nothing(everything: Sequence[_Judged]) -> tuple[Verdict, str]:
     if not everything:
-        return Verdict.INCONCLUSIVE, "nothing to compare: no metric, no output"
+        return Verdict.INCONCLUSIVE, "nothing to compare: no metric, no output, nothing printed"
     if _all_identical(everything):
         return Verdict.IDENTICAL, f"{_count(everything)} identical"
     return Verdict.INCONCLUSIVE, "nothing to compare but times and logs"
@@ -158,6 +171,11 @@ def _summarize(verdict: Verdict, deciding: Sequence[_Judged], others: Sequence[_
         said = [f"{_count(same)} identical"] if same else []
         said += [f"{_count(rest)} {_worst_word(rest)}"] if rest else []
         text = ", ".join(said)
+        if all(_kind(judged) == _PRINTED_TEXT for judged in deciding):
+            text = f"{_PRINTED_TEXT} is {deciding[0].verdict}"
+            if verdict is not Verdict.IDENTICAL:
+                text += f": {_detail(deciding[0])}"
+    others = [judged for judged in others if not _is_expected(judged)]
     if others:
         names = [_name(judged) for judged in others[:_MOST_NAMED]]
         if len(others) > _MOST_NAMED:
@@ -166,12 +184,25 @@ def _summarize(verdict: Verdict, deciding: Sequence[_Judged], others: Sequence[_
     return text
 
 
+def _is_expected(judged: _Judged) -> bool:
+    """Whether nobody wants to hear of it: no time comes back, and no log bit by bit."""
+    if isinstance(judged, OutputVerdict):
+        return judged.verdict is Verdict.WITHIN_TOLERANCE and is_log(judged.path)
+    return isinstance(judged, SeriesVerdict | StatisticVerdict) and is_time(judged.name)
+
+
 def _worst_word(judged: Iterable[_Judged]) -> str:
     return worst(j.verdict for j in judged).value
 
 
+def _detail(judged: _Judged) -> str:
+    return (judged.detail if isinstance(judged, OutputVerdict) else None) or judged.verdict.value
+
+
 def _explain(judged: _Judged) -> str:
     name = f"`{_name(judged)}`"
+    if isinstance(judged, OutputVerdict) and judged.is_printed:
+        return f"{_PRINTED_TEXT}: {_detail(judged)}"
     if isinstance(judged, OutputVerdict):
         if judged.reproduced is None and judged.original is not None:
             return f"{name} was not written"
@@ -181,7 +212,7 @@ def _explain(judged: _Judged) -> str:
         if parting is None or None in (parting.original, parting.reproduced):
             return f"{name}: {judged.reason or judged.verdict.value}"
         values = "{}, was {}".format(*_apart(parting.reproduced, parting.original))
-        return f"{name} parts at step {parting.step}: {values}"
+        return f"{name} parts at step {parting.step}: {values}{_how_little(judged)}"
     if isinstance(judged, ClaimVerdict):
         found, claimed = _apart(judged.found, judged.claimed)
         found = "no value" if judged.found is None else found
@@ -195,7 +226,17 @@ def _explain(judged: _Judged) -> str:
     return f"{name}: {means}{more}{reason}"
 
 
+def _how_little(judged: SeriesVerdict) -> str:
+    """Say of a whole series that it is only rounded otherwise."""
+    relative = judged.largest_relative
+    if not isinstance(relative, float | int) or not 0 < relative < _ROUNDED:
+        return ""
+    return f", nowhere by more than {relative:.1e} of the value"
+
+
 def _name(judged: _Judged) -> str:
+    if isinstance(judged, OutputVerdict) and judged.is_printed:
+        return f"{_PRINTED_TEXT} ({_detail(judged)})"
     return judged.path if isinstance(judged, OutputVerdict) else judged.name
 
 
@@ -215,10 +256,11 @@ def _count(judged: Sequence[_Judged]) -> str:
     """Return how many of each there are: `3 metrics and 1 output`."""
     kinds = [_kind(one) for one in judged]
     found = [(kinds.count(noun), noun) for noun in ("claim", "metric", "output")]
-    return " and ".join(counted(n, noun) for n, noun in found if n)
+    words = [counted(n, noun) for n, noun in found if n]
+    return " and ".join(words + [_PRINTED_TEXT] * (_PRINTED_TEXT in kinds))
 
 
 def _kind(judged: _Judged) -> str:
     if isinstance(judged, OutputVerdict):
-        return "output"
+        return _PRINTED_TEXT if judged.is_printed else "output"
     return "claim" if isinstance(judged, ClaimVerdict) else "metric"

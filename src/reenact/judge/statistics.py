@@ -7,10 +7,15 @@ Two tests, and a third answer where neither decides:
   (Welch 1947, "The generalization of Student's problem when several different population variances
   are involved", Biometrika 34): the 90 % confidence interval of the difference of the means lies
   within the margin. Where means are truly the margin apart, this is said in at most 5 % of cases.
+  A margin of two deviations is an estimate: its error is added to that of the difference (Howe 1974,
+  "Approximate confidence limits on the mean of X+Y where X and Y are two tabled independent random
+  variables", JASA 69; Hyslop, Hsuan and Holder 2000, "A small sample confidence interval approach to
+  assess individual bioequivalence", Stat. Med. 19). Else it is said in up to 17 % of such cases.
 * differs: the mean of the new runs is outside of its 95 % prediction interval (Patil, Peng and Leek
   2016, "What should researchers expect when they replicate studies?", Persp. Psych. Sci. 11), and
   Welch's test doubts at 5 % that the means are equal: a larger spread alone is no other mean.
-* inconclusive otherwise, with how many further runs would decide it.
+* inconclusive otherwise, with how many further new runs decide it in 80 % of cases, either way, if
+  difference and spread are truly what they seem.
 
 Runs of the same seed are compared pair by pair. NaN and infinities have no mean: how many runs came
 to them is compared by Fisher's exact test. Values are one number for each run, such as the last of
@@ -23,18 +28,12 @@ import math
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from reenact.judge.distributions import (
-    f_tail,
-    fisher_exact,
-    mean_over_spread,
-    normal_cdf,
-    t_quantile,
-    t_tail,
-)
+from reenact.judge.distributions import f_tail, fisher_exact, t_quantile
+from reenact.judge.means import SIGNIFICANT, Margin, MeanTest, Moments, more_runs
 from reenact.judge.modes import find_modes
 from reenact.judge.tolerance import Tolerance
 from reenact.model.metrics import json_number
@@ -45,8 +44,6 @@ from reenact.model.words import counted
 Seeds: TypeAlias = tuple[Sequence[int | None], Sequence[int | None]]
 """The seed of each run, of the original ones and of the new ones."""
 
-SIGNIFICANT = 0.05
-POWER = 0.8
 MOST_SEEDS = 1000
 """More further runs than these are not proposed."""
 
@@ -54,7 +51,6 @@ _SDS = 2.0
 _SHARE = 0.01
 _SPREAD_SIGNIFICANT = 0.01
 _FEWEST_FOR_SPREAD = 3
-_FEW = 4
 
 
 def sample(values: Iterable[float]) -> Sample:
@@ -71,8 +67,8 @@ def sample(values: Iterable[float]) -> Sample:
         half = t_quantile(0.975, len(numbers) - 1) * sd / math.sqrt(len(numbers))
     return Sample(
         values=tuple(json_number(value) for value in every),
-        mean=mean,
-        sd=sd,
+        mean=None if mean is None else json_number(mean),
+        sd=None if sd is None else json_number(sd),
         minimum=min(numbers, default=None),
         maximum=max(numbers, default=None),
         low=None if mean is None or half is None else json_number(mean - half),
@@ -177,7 +173,7 @@ def hedges_g(a: Sequence[float], b: Sequence[float]) -> float | None:
     Hedges 1981, "Distribution theory for Glass's estimator of effect size and related estimators",
     J. Educ. Statist. 6, with the exact factor. None where there is no deviation.
     """
-    first, second = _Moments.of(a), _Moments.of(b)
+    first, second = Moments.of(a), Moments.of(b)
     df = first.n + second.n - 2
     spread = math.hypot(*(math.sqrt(m.n - 1) * (m.sd or 0.0) for m in (first, second)))
     if not spread or df < 2:
@@ -189,112 +185,6 @@ def hedges_g(a: Sequence[float], b: Sequence[float]) -> float | None:
 # --- numbers ---
 
 
-class _Moments(NamedTuple):
-    """Size, mean and deviation of finite numbers; a single one has no deviation."""
-
-    n: int
-    mean: float
-    sd: float | None
-
-    @classmethod
-    def of(cls, numbers: Sequence[float]) -> _Moments:
-        found = statistic(numbers)
-        assert found.mean is not None
-        return cls(len(numbers), found.mean, found.sd)
-
-
-class _Test(NamedTuple):
-    """What is known of a difference of means.
-
-    Attributes:
-        difference: reproduced less original.
-        error: its standard error; 0 where nothing varies.
-        df: degrees of freedom of that.
-        prediction: the standard error of the new mean if nothing has changed.
-        prediction_df: degrees of freedom of that.
-    """
-
-    difference: float
-    error: float
-    df: float
-    prediction: float
-    prediction_df: float
-
-    @classmethod
-    def of_pairs(cls, between: _Moments) -> _Test:
-        """Make the test of differences of pairs."""
-        error = (between.sd or 0.0) / math.sqrt(between.n)
-        return cls(between.mean, error, between.n - 1, error, between.n - 1)
-
-    @classmethod
-    def of_samples(cls, a: _Moments, b: _Moments) -> _Test:
-        """Make Welch's test, of which at least one sample has a deviation.
-
-        Two to four runs are taken to vary as those of a larger sample do at least, and a single run
-        as much: some that happen to be alike would decide too often. Without it, of 2 runs against
-        30 means that are the margin apart were called equivalent in 8 % of cases.
-        """
-        sd_a, sd_b = a.sd or 0.0, b.sd or 0.0
-        if a.n <= _FEW and a.n < b.n:
-            sd_a = max(sd_a, sd_b)
-        elif b.n <= _FEW and b.n < a.n:
-            sd_b = max(sd_a, sd_b)
-        # Not by squares, which are zero of small numbers and infinite of large ones.
-        errors = (sd_a / math.sqrt(a.n), sd_b / math.sqrt(b.n))
-        error = math.hypot(*errors)
-        df = float(max(a.n + b.n - 2, 1))
-        if error and 1 not in (a.n, b.n):
-            shares = zip(errors, (a, b), strict=True)
-            df = 1 / sum((part / error) ** 4 / (m.n - 1) for part, m in shares)
-        # Nothing may have changed: the new runs vary as the original ones did, if these did.
-        known = a if a.sd or not b.sd else b
-        prediction = (known.sd or 0.0) * math.sqrt(1 / a.n + 1 / b.n)
-        return cls(b.mean - a.mean, error, df, prediction, max(known.n - 1, 1))
-
-    def p_equivalence(self, margin: float) -> float:
-        """Return the larger p of the two one-sided tests: that against the nearer end."""
-        room = margin - abs(self.difference)
-        if not self.error:
-            return 0.0 if room >= 0 else 1.0
-        tail = t_tail(abs(room) / self.error, self.df)
-        return tail if room >= 0 else 1 - tail
-
-    def p_difference(self) -> float:
-        """Return the larger p of the prediction and of Welch's test, both two-sided."""
-        if not self.difference:
-            return 1.0
-        errors = ((self.error, self.df), (self.prediction, self.prediction_df))
-        return max(
-            2 * t_tail(abs(self.difference) / error, df) if error else 0.0 for error, df in errors
-        )
-
-    def probability_of_decision(self, margin: float) -> float:
-        """Return how probable a verdict is, if difference and spread are truly what they seem.
-
-        Given the estimated spread s, there is none where the difference is more than what would
-        surely be within the margin and less than what would surely not be zero.
-        """
-        if not self.error:
-            return 1.0
-        within = t_quantile(1 - SIGNIFICANT, self.df)
-        beyond = max(
-            t_quantile(1 - SIGNIFICANT / 2, self.df),
-            t_quantile(1 - SIGNIFICANT / 2, self.prediction_df) * self.prediction / self.error,
-        )
-        center, end = abs(self.difference) / self.error, margin / self.error
-
-        def undecided(s: float) -> float:
-            low, high = max(0.0, end - within * s), beyond * s
-            if low >= high:
-                return 0.0
-            return (normal_cdf(high - center) - normal_cdf(low - center)) + (
-                normal_cdf(-low - center) - normal_cdf(-high - center)
-            )
-
-        corners = (end / within, end / (within + beyond))
-        return 1 - mean_over_spread(undecided, self.df, corners)
-
-
 def _judge_numbers(
     verdict: StatisticVerdict,
     a: Sequence[float],
@@ -303,35 +193,38 @@ def _judge_numbers(
     margin: Tolerance | None,
 ) -> StatisticVerdict:
     """Judge finite numbers, at least one on each side."""
-    first, second = _Moments.of(a), _Moments.of(b)
-    limit, source = _margin(first, margin)
+    first, second = Moments.of(a), Moments.of(b)
+    limit = _margin(first, margin)
     effect = hedges_g(a, b)
     verdict = replace(
         verdict,
-        margin=json_number(limit),
-        margin_source=source,
+        margin=json_number(limit.limit),
+        margin_source=limit.source,
         difference=json_number(second.mean - first.mean),
         effect=None if effect is None else json_number(effect),
     )
+    spreads = (first.sd or 0.0, second.sd or 0.0)
+    if not all(map(math.isfinite, (second.mean - first.mean, limit.limit, *spreads))):
+        return _because(verdict, "numbers too large to compare")
     if len(pairs) > 1:
-        between = _Moments.of([new - old for old, new in pairs])
+        between = Moments.of([new - old for old, new in pairs])
         verdict = replace(verdict, difference=json_number(between.mean), pairs=len(pairs))
-        return _judge_test(verdict, first, second, _Test.of_pairs(between), limit, between)
+        return _judge_test(verdict, first, second, MeanTest.of_pairs(between), limit, between)
     if first.sd is None and second.sd is None:
         return _judge_two_runs(verdict, first, second, margin, limit)
-    test = _Test.of_samples(first, second)
+    test = MeanTest.of_samples(first, second)
     if first.sd is None or second.sd is None:
         return _judge_single(verdict, first, second, test, limit, is_users=margin is not None)
     return _judge_test(verdict, first, second, test, limit)
 
 
 def _judge_two_runs(
-    verdict: StatisticVerdict, a: _Moments, b: _Moments, margin: Tolerance | None, limit: float
+    verdict: StatisticVerdict, a: Moments, b: Moments, margin: Tolerance | None, limit: Margin
 ) -> StatisticVerdict:
     """Judge a run by another one, which only the user's margin can do."""
     if margin is None:
         said = Verdict.INCONCLUSIVE
-    elif _is_within(a.mean, b.mean, limit):
+    elif _is_within(a.mean, b.mean, limit.limit):
         said = Verdict.WITHIN_TOLERANCE
     else:
         said = Verdict.DIFFERS
@@ -340,36 +233,38 @@ def _judge_two_runs(
 
 def _judge_single(
     verdict: StatisticVerdict,
-    a: _Moments,
-    b: _Moments,
-    test: _Test,
-    limit: float,
+    a: Moments,
+    b: Moments,
+    test: MeanTest,
+    limit: Margin,
     *,
     is_users: bool,
 ) -> StatisticVerdict:
     """Judge a single run by several: by the user's margin, else by the prediction."""
     verdict = _with_prediction(verdict, test)
-    said, more = Verdict.INCONCLUSIVE, None
-    if is_users and _is_within(a.mean, b.mean, limit):
+    said = Verdict.INCONCLUSIVE
+    if is_users and _is_within(a.mean, b.mean, limit.limit):
         said = Verdict.WITHIN_TOLERANCE
     elif _p_of(verdict) < SIGNIFICANT:
         said = Verdict.DIFFERS
-    elif a.n > 1:
-        more = _more_runs(lambda n: _Test.of_samples(a, _Moments(n, b.mean, a.sd)), b.n, limit)
-    return _because(replace(verdict, verdict=said, more_seeds=more), "single run")
+    verdict = _because(replace(verdict, verdict=said), "single run")
+    if said is not Verdict.INCONCLUSIVE:
+        return verdict
+    sd = a.sd if b.sd is None else b.sd
+    return _with_plan(verdict, a._replace(sd=sd), b._replace(sd=sd), limit)
 
 
 def _judge_test(
     verdict: StatisticVerdict,
-    a: _Moments,
-    b: _Moments,
-    test: _Test,
-    limit: float,
-    between: _Moments | None = None,
+    a: Moments,
+    b: Moments,
+    test: MeanTest,
+    limit: Margin,
+    between: Moments | None = None,
 ) -> StatisticVerdict:
     """Judge samples that both have a deviation, or by what is `between` their pairs."""
     verdict = _with_prediction(verdict, test)
-    half = t_quantile(1 - SIGNIFICANT, test.df) * test.error
+    half = test.half_width(SIGNIFICANT)
     p_equivalence = test.p_equivalence(limit)
     verdict = replace(
         verdict,
@@ -379,24 +274,19 @@ def _judge_test(
     )
     verdict = _because(verdict, _say_spread(a, b))
     if not test.error:
-        is_within = _is_within(b.mean - test.difference, b.mean, limit)
+        is_within = _is_within(b.mean - test.difference, b.mean, limit.limit)
         said = Verdict.WITHIN_TOLERANCE if is_within else Verdict.DIFFERS
         return _because(replace(verdict, verdict=said), "nothing varies")
     if p_equivalence <= SIGNIFICANT:
         return replace(verdict, verdict=Verdict.EQUIVALENT)
     if _p_of(verdict) < SIGNIFICANT:
         return replace(verdict, verdict=Verdict.DIFFERS)
-    if between is not None:
-        of_pairs = between
-        more = _more_runs(lambda n: _Test.of_pairs(of_pairs._replace(n=n)), between.n, limit)
-    else:
-        more = _more_runs(lambda n: _Test.of_samples(a, b._replace(n=n)), b.n, limit)
-    if more is None:
-        verdict = _because(verdict, "more new runs alone would hardly decide it")
-    return replace(verdict, more_seeds=more)
+    if abs(test.difference) + half <= limit.limit:
+        verdict = _because(verdict, f"the margin is an estimate of {counted(a.n, 'run')}")
+    return _with_plan(verdict, a, b, limit, between)
 
 
-def _with_prediction(verdict: StatisticVerdict, test: _Test) -> StatisticVerdict:
+def _with_prediction(verdict: StatisticVerdict, test: MeanTest) -> StatisticVerdict:
     half = t_quantile(1 - SIGNIFICANT / 2, test.prediction_df) * test.prediction
     center = float(verdict.reproduced.mean or 0.0) - test.difference
     return replace(
@@ -407,22 +297,34 @@ def _with_prediction(verdict: StatisticVerdict, test: _Test) -> StatisticVerdict
     )
 
 
-def _more_runs(test_of: Callable[[int], _Test], n: int, margin: float) -> int | None:
-    """Return how many more than n runs decide it in `POWER` of cases; None if too many would."""
+def _with_plan(
+    verdict: StatisticVerdict,
+    a: Moments,
+    b: Moments,
+    limit: Margin,
+    between: Moments | None = None,
+) -> StatisticVerdict:
+    """Say how many more new runs would decide it, else how many there should be on each side."""
 
-    def is_enough(more: int) -> bool:
-        return test_of(n + more).probability_of_decision(margin) >= POWER
+    def of_new(n: int) -> float:
+        if between is not None:
+            return MeanTest.of_pairs(between._replace(n=n)).probability_of_decision(limit)
+        return MeanTest.of_samples(a, b._replace(n=n)).probability_of_decision(limit)
 
-    most = 1
-    while not is_enough(most):
-        if most >= MOST_SEEDS:
-            return None
-        most = min(2 * most, MOST_SEEDS)
-    least = most // 2
-    while most - least > 1:
-        middle = (least + most) // 2
-        least, most = (least, middle) if is_enough(middle) else (middle, most)
-    return most
+    def of_both(n: int) -> float:
+        test = MeanTest.of_samples(a._replace(n=n), b._replace(n=n))
+        return test.probability_of_decision(limit if limit.df is None else limit._replace(df=n - 1))
+
+    more = None
+    if a.n > 1:
+        more = more_runs(of_new, b.n if between is None else between.n, MOST_SEEDS)
+    if more is not None:
+        return replace(verdict, more_seeds=more)
+    reason = "more new runs alone would hardly decide it"
+    most = max(a.n, b.n)
+    if between is None and (more := more_runs(of_both, most, MOST_SEEDS)) is not None:
+        reason += f", {most + more} on each side would"
+    return _because(verdict, reason)
 
 
 def _judge_diverged(
@@ -444,12 +346,11 @@ def _judge_diverged(
 # --- parts ---
 
 
-def _margin(a: _Moments, margin: Tolerance | None) -> tuple[float, str]:
-    """Return how far the means may be apart, and who says so."""
+def _margin(a: Moments, margin: Tolerance | None) -> Margin:
     if margin is not None:
-        return max(margin.absolute, margin.relative * abs(a.mean)), "user"
+        return Margin(max(margin.absolute, margin.relative * abs(a.mean)), "user")
     spread, share = _SDS * (a.sd or 0.0), _SHARE * abs(a.mean)
-    return (spread, "2 sd") if spread > share else (share, "1 % of the mean")
+    return Margin(spread, "2 sd", a.n - 1) if spread > share else Margin(share, "1 % of the mean")
 
 
 def _is_within(original: float, reproduced: float, margin: float) -> bool:
@@ -499,10 +400,10 @@ def _by_seed(seeds: Sequence[int | None], values: Sequence[float]) -> dict[int |
 
 
 def _mean(numbers: Sequence[float]) -> float:
-    return _Moments.of(numbers).mean
+    return Moments.of(numbers).mean
 
 
-def _say_spread(a: _Moments, b: _Moments) -> str | None:
+def _say_spread(a: Moments, b: Moments) -> str | None:
     """Say that the spread is another, where an F test is sure of it."""
     if a.sd is None or b.sd is None or min(a.n, b.n) < _FEWEST_FOR_SPREAD:
         return None

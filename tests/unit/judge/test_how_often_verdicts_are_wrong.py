@@ -18,6 +18,8 @@ CASES = 1000
 ALLOWED = CASES * 5 // 100
 WITH_CHANCE = ALLOWED + 14
 """So many of 1,000 cases are two standard errors above 5 %."""
+TRUE_DEFAULT = 2.0
+"""Of the default margin, two deviations of the original runs, what it is an estimate of here."""
 SIZES = [(2, 2), (3, 3), (5, 3), (5, 5), (10, 3), (10, 10), (30, 10), (10, 30)]
 REPRODUCED = (Verdict.IDENTICAL, Verdict.WITHIN_TOLERANCE, Verdict.EQUIVALENT)
 
@@ -42,10 +44,7 @@ def judge(
     for n, m in islice(cycle(sizes), CASES):
         common = [chance.gauss(100, 3) if paired else 100.0 for _ in range(max(n, m))]
         original = [common[at] + chance.gauss(0, 1) for at in range(n)]
-        limit = margin
-        if limit is None:
-            limit = float(judge_samples("acc", original, original[:1]).margin or 0)
-        shift = shift_of(limit)
+        shift = shift_of(TRUE_DEFAULT if margin is None else margin)
         reproduced = [common[at] + chance.gauss(shift, new_sd) for at in range(m)]
         verdict = judge_samples(
             "acc",
@@ -65,6 +64,13 @@ def reproduced(found: Counter[Verdict]) -> int:
 @pytest.mark.parametrize("margin", [1.5, None])
 def test_runs_that_are_the_margin_apart_are_seldom_called_reproduced(margin: float | None) -> None:
     assert 0 < reproduced(judge(lambda limit: limit, margin=margin)) <= ALLOWED
+
+
+def test_the_error_of_the_default_margin_is_taken_into_account() -> None:
+    sizes = [(10, 10), (10, 30), (30, 10), (30, 30)]
+
+    assert 0 < reproduced(judge(lambda limit: limit, sizes=sizes)) <= ALLOWED
+    assert reproduced(judge(lambda _: 0.0, sizes=sizes)) > 0.9 * CASES
 
 
 @pytest.mark.parametrize("margin", [1.5, None])

@@ -13,6 +13,8 @@ from reenact.judge.overall import overall, worst
 from reenact.judge.statistics import sample
 from reenact.model.identity import Digest
 from reenact.model.verdict import (
+    PRINTED,
+    STDOUT,
     ClaimVerdict,
     Expectation,
     OutputVerdict,
@@ -128,6 +130,12 @@ def test_statistics_decide_in_place_of_single_series() -> None:
     )
 
 
+def test_repetitions_that_only_end_where_the_original_did_differ() -> None:
+    single = replace(statistic(IDENTICAL), original=sample([1]))
+
+    assert overall(statistics=[single], series=[metric(DIFFERS)])[0] is DIFFERS
+
+
 def test_one_original_that_was_repeated_came_back_if_every_repetition_did() -> None:
     single = StatisticVerdict(
         name="loss", verdict=INCONCLUSIVE, original=sample([1]), reproduced=sample([1, 2, 3]),
@@ -190,8 +198,7 @@ def test_times_and_logs_do_not_decide() -> None:
 
     assert found[0] is IDENTICAL
     assert found[1] == (
-        "1 metric and 1 output identical;"
-        " not the same, and not decisive: logs/train.log, train_runtime"
+        "1 metric and 1 output identical; not the same, and not decisive: logs/train.log"
     )
 
 
@@ -203,7 +210,10 @@ def test_times_and_logs_that_the_user_named_decide() -> None:
 
 
 def test_where_there_is_nothing_but_times_and_logs_nothing_is_known() -> None:
-    assert overall() == (INCONCLUSIVE, "nothing to compare: no metric, no output")
+    assert overall() == (
+        INCONCLUSIVE,
+        "nothing to compare: no metric, no output, nothing printed",
+    )
     assert overall(series=[metric(DIFFERS, "time")]) == (
         INCONCLUSIVE, "nothing to compare but times and logs",
     )  # fmt: skip
@@ -222,7 +232,9 @@ def test_of_many_that_differ_three_are_named() -> None:
     "name",
     ["time", "epoch_time", "train_runtime", "train_samples_per_second", "it/s", "images/sec",
      "inferenceTime", "latency", "latency_p99", "fps", "forward_ms", "elapsed", "system/cpu",
-     "tokens_per_sec", "wall-time", "train/throughput", "duration", "eta", "step_per_s"],
+     "tokens_per_sec", "wall-time", "train/throughput", "duration", "eta", "step_per_s",
+     "TimeSeriesScaler.fit_seconds", "F1Scorer.fit_time",
+     "mean_score_time", "dur"],
 )  # fmt: skip
 def test_names_of_times(name: str) -> None:
     assert is_time(name)
@@ -232,7 +244,8 @@ def test_names_of_times(name: str) -> None:
     "name",
     ["loss", "accuracy", "val/accuracy", "ms_ssim", "time_series_loss", "reaction_time_mse",
      "timestep", "time_step", "update_norm", "second_moment", "sentiment", "perplexity", "speed_error",
-     "eta_grad", "lifetime_error", "f1", "", "per_class_acc", "success", "dates_seen", "consensus"],
+     "eta_grad", "lifetime_error", "f1", "", "per_class_acc", "success", "dates_seen", "consensus",
+     "recall.us", "time_series.loss", "Timeseries.train_score"],
 )  # fmt: skip
 def test_names_of_results(name: str) -> None:
     assert not is_time(name)
@@ -240,7 +253,7 @@ def test_names_of_results(name: str) -> None:
 
 def test_names_of_logs() -> None:
     logs = ["a.log", "logs/a.log.1", "log.txt", "x/nohup.out", "stderr", "stdout.txt", "a.pid",
-            "runs/events.out.tfevents.1.host.2.0"]  # fmt: skip
+            "runs/events.out.tfevents.1.host.2.0", "catboost_info/time_left.tsv"]  # fmt: skip
     results = ["model.pt", "catalog", "logs/best.ckpt", "logistic.pkl", "log.csv", "blog.txt"]
 
     assert all(map(is_log, logs))
@@ -277,3 +290,63 @@ def test_the_worst_is_the_one_furthest_from_identical() -> None:
 
     for a, b in product(order, order):
         assert worst([a, b]) is order[max(order.index(a), order.index(b))]
+
+
+def printed(verdict: Verdict, detail: str | None = None) -> OutputVerdict:
+    return OutputVerdict(path=STDOUT, how=PRINTED, verdict=verdict, detail=detail)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "detail", "summary"),
+    [
+        (IDENTICAL, None, "what it printed is identical"),
+        (WITHIN, "same content; left out: time of 1 line",
+         "what it printed is within tolerance: same content; left out: time of 1 line"),
+        (DIFFERS, "line 2: 1 -> 2", "what it printed: line 2: 1 -> 2"),
+        (INCONCLUSIVE, "the same lines in another order, from line 2",
+         "what it printed: the same lines in another order, from line 2"),
+    ],
+)  # fmt: skip
+def test_what_was_printed_decides_where_there_is_nothing_else(
+    verdict: Verdict, detail: str | None, summary: str
+) -> None:
+    assert overall(printed=printed(verdict, detail)) == (verdict, summary)
+
+
+def test_other_words_leave_the_result_and_no_longer_everything_is_identical() -> None:
+    found = overall(series=[metric(IDENTICAL)], printed=printed(DIFFERS, "line 2: 1 -> 2"))
+
+    assert found == (
+        WITHIN,
+        "1 metric identical; not the same, and not decisive: what it printed (line 2: 1 -> 2)",
+    )
+
+
+def test_times_that_were_printed_are_not_worth_a_word() -> None:
+    assert overall(series=[metric(IDENTICAL)], printed=printed(WITHIN)) == (
+        IDENTICAL,
+        "1 metric identical",
+    )
+
+
+def test_printed_text_that_the_user_names_decides() -> None:
+    text = printed(DIFFERS, "line 2: 1 -> 2")
+
+    found = overall(series=[metric(IDENTICAL)], printed=text, named=[STDOUT])
+
+    assert found[0] is DIFFERS
+
+
+def test_nobody_is_told_that_times_did_not_come_back() -> None:
+    found = overall(series=[metric(IDENTICAL), metric(DIFFERS, "Ridge.fit_seconds")])
+
+    assert found == (IDENTICAL, "1 metric identical")
+
+
+def test_rounding_is_told_from_another_result() -> None:
+    parting = Parting(step=2, original=1.0, reproduced=1.0000000000000002)
+    series = metric(DIFFERS, first_parting=parting, largest_relative=2.2e-16)
+
+    assert overall(series=[series])[1] == (
+        "`loss` parts at step 2: 1.0000000000000002, was 1.0, nowhere by more than 2.2e-16 of the value"
+    )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from reenact.judge import apart
 from reenact.judge import series as module
 from reenact.judge.series import Points, SeriesWatch, judge_series
 from reenact.judge.tolerance import ROUNDING, Tolerance
@@ -204,9 +205,35 @@ def test_another_seed_decides_nothing_alone_unless_the_user_says_so() -> None:
     assert judge_series("loss", a, a, expectation=seeds).verdict is IDENTICAL
 
 
+def test_points_after_those_of_an_original_that_was_cut_off_decide_nothing() -> None:
+    original = points([1.0, 0.5])
+
+    more = judge_series("loss", original, points([1.0, 0.5, 0.4]), is_cut=True)
+    other = judge_series("loss", original, points([1.0, 0.6, 0.4]), is_cut=True)
+    fewer = judge_series("loss", original, points([1.0]), is_cut=True)
+    equal = judge_series("loss", original, original, is_cut=True)
+
+    assert more.verdict is INCONCLUSIVE
+    assert more.reason == (
+        "the original did not come to its end, and what it has came back;"
+        " 1 point more, the first at step 2"
+    )
+    assert [other.verdict, fewer.verdict, equal.verdict] == [DIFFERS, DIFFERS, IDENTICAL]
+    watch = SeriesWatch(original, is_cut=True)
+    assert watch.feed([0, 1, 2], [1.0, 0.5, 0.4]) is None
+    assert watch.feed([1], [0.4]) is None
+    assert SeriesWatch(original, is_cut=True).feed([0, 1], [1.0, 0.6]) is not None
+
+
+def test_a_metric_that_is_gone_is_said_to_be() -> None:
+    verdict = judge_series("loss", points([1.0, 0.5]), points([]))
+
+    assert (verdict.verdict, verdict.reason) == (DIFFERS, "none of its 2 points came back")
+
+
 def test_pieces_are_put_together(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = judge(*FAR, Tolerance(0.5))
-    monkeypatch.setattr(module, "_PIECE", 3)
+    monkeypatch.setattr(apart, "_PIECE", 3)
 
     assert judge(*FAR, Tolerance(0.5)) == whole
 
@@ -289,7 +316,8 @@ def test_steps_are_aligned_as_often_as_both_have_them(a: list[int], b: list[int]
     else:
         assert verdict.verdict is DIFFERS
         reason = verdict.reason or ""
-        assert (f"{missing} of {len(a)} point" in reason) is (missing > 0)
+        said = f"{missing} of {len(a)} point" if b else f"none of its {len(a)} point"
+        assert (said in reason) is (missing > 0)
         assert ("more, the first at step" in reason) is (extra > 0)
 
 

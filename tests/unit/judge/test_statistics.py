@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import statistics
 import sys
 from collections.abc import Sequence
@@ -220,6 +221,41 @@ def test_where_new_runs_alone_cannot_decide_it_that_is_said() -> None:
 
     assert (found.verdict, found.more_seeds) == (INCONCLUSIVE, None)
     assert found.reason == "more new runs alone would hardly decide it"
+
+
+def test_how_many_runs_on_each_side_would_decide_it_is_said_where_new_ones_alone_would_not() -> (
+    None
+):
+    chance = random.Random(4)
+    original, reproduced = noisy(4), noisy(4, 100.2)
+
+    found = judge_samples("loss", original, reproduced, margin=Tolerance(absolute=1.0))
+
+    text = re.fullmatch(
+        r"more new runs alone would hardly .*, (\d+) on each side would", found.reason or ""
+    )
+    assert text is not None
+    decided = 0
+    for _ in range(200):
+        sides = [
+            [chance.gauss(float(of.mean or 0), float(of.sd or 0)) for _ in range(int(text[1]))]
+            for of in (found.original, found.reproduced)
+        ]
+        verdict = judge_samples("loss", *sides, margin=Tolerance(absolute=1.0)).verdict
+        decided += verdict is not INCONCLUSIVE
+    assert 0.7 < decided / 200 < 0.9
+
+
+def test_a_margin_of_two_deviations_is_an_estimate_and_that_is_said() -> None:
+    original, reproduced = noisy(5), noisy(5, 100.8)
+
+    default = judge_samples("loss", original, reproduced)
+    margin = float(default.margin or 0)
+    named = judge_samples("loss", original, reproduced, margin=Tolerance(absolute=margin))
+
+    assert float(default.high or margin) < margin
+    assert (default.verdict, named.verdict) == (INCONCLUSIVE, EQUIVALENT)
+    assert str(default.reason).startswith("the margin is an estimate of 5 runs; more new runs")
 
 
 def test_a_larger_spread_alone_is_no_other_mean() -> None:
@@ -449,6 +485,8 @@ def test_every_sample_gets_a_verdict_that_its_numbers_bear_out(
 
 @settings(deadline=None)
 @example([], [0.0] * 3 + [sys.float_info.max] * 3, None)
+@example([-sys.float_info.max, sys.float_info.max], [1.0, 2.0], None)
+@example([0.0, 1.0, 1e300, sys.float_info.max], [1e16, 1e16, sys.float_info.max, 0.0], None)
 @given(st.lists(st.floats(), max_size=6), st.lists(st.floats(), max_size=6), MARGINS)
 def test_numbers_of_any_size_get_a_verdict_that_can_be_stored(
     a: Sequence[float], b: Sequence[float], margin: Tolerance | None

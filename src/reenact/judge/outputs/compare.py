@@ -9,15 +9,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from reenact.judge.names import is_time
 from reenact.judge.outputs.formats import Format, find_format
+from reenact.judge.outputs.keys import PLAIN, is_number, matched_keys, sort_key
 from reenact.judge.outputs.lines import compare_lines
+from reenact.judge.outputs.moments import Period, moment_of, without_speeds
 from reenact.judge.outputs.numbers import Figures, compare_arrays, compare_pair
 from reenact.judge.outputs.pixels import compare_pixels
 from reenact.judge.outputs.source import (
     HeldSource,
     NotCompared,
     Source,
-    Unreadable,
+    all_bytes,
     first_difference,
     head,
 )
@@ -33,18 +36,21 @@ from reenact.judge.outputs.values import (
     Sequence,
     Thing,
 )
+from reenact.judge.outputs.wording import index_text, key_place, number_text, reason_of, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _DEEPEST = 150
 _DEEPEST_FILES = 8
-_DEEPEST_KEY = 20
-_SHOWN = 60
 # Text of fewer characters is no file of its own.
 _LEAST_CONTENT = 64
+_MOST_TIMES = 1 << 26
 _RUN_DIRECTORY = "the run directory"
+_OUTPUT = "an output"
 _END = object()
+_TIME = ("time of the run", "place")
+"""An aside, and of what."""
 
 
 class Findings:
@@ -72,8 +78,8 @@ class Findings:
 class Comparison:
     """Compare values and keep the findings; use it for one pair of files.
 
-    `tolerance` is relative and absolute, and `directories` the run directories, as in
-    `judge_output`.
+    `tolerance` is relative and absolute, `directories` the run directories, `periods` when the runs
+    ran and `names` what outputs are called that have another name in each run, as in `judge_output`.
     """
 
     def __init__(
@@ -81,9 +87,13 @@ class Comparison:
         tolerance: tuple[float, float],
         allowance_source: Source,
         directories: tuple[str, str] | None = None,
+        periods: tuple[Period, Period] | None = None,
+        names: Iterable[tuple[str, str]] = (),
     ) -> None:
         self.findings = Findings()
+        self._names = tuple(names)
         self._directories = directories
+        self._periods = periods
         self._tolerance = tolerance
         self._allowance = allowance_source.allowance
         self._place: list[str] = []
@@ -100,13 +110,13 @@ class Comparison:
         if isinstance(original, Noted) != isinstance(reproduced, Noted):
             original, reproduced = _without_notes(original), _without_notes(reproduced)
         if type(original) is not type(reproduced):
-            if _is_number(original) and _is_number(reproduced):
+            if is_number(original) and is_number(reproduced):
                 self._numbers(original, reproduced)
                 return
             if {type(original), type(reproduced)} <= {Line, int, float}:
                 self._line(_as_line(original), _as_line(reproduced))
                 return
-            self._differs(f"{_show(original)} -> {_show(reproduced)}")
+            self._differs(f"{show(original)} -> {show(reproduced)}")
             return
         if len(self._place) > _DEEPEST:
             self._not_compared("it is nested too deeply")
@@ -115,7 +125,7 @@ class Comparison:
         if method is not None:
             method(self, original, reproduced)
         elif original != reproduced:
-            self._differs(f"{_show(original)} -> {_show(reproduced)}")
+            self._differs(f"{show(original)} -> {show(reproduced)}")
 
     def _was_seen(self, original: Any, reproduced: Any) -> bool:
         """Say whether two objects of a graph were met before, so also when they hold themselves."""
@@ -154,6 +164,9 @@ class Comparison:
     # Plain values.
 
     def _numbers(self, original: float, reproduced: float) -> None:
+        if original != reproduced and self._are_moments(original, reproduced):
+            self.findings.asides[_TIME] += 1
+            return
         before = self.findings.figures.differing
         if not compare_pair(original, reproduced, self._tolerance, self.findings.figures):
             self._differs(f"{original!r} -> {reproduced!r}")
@@ -172,25 +185,37 @@ class Comparison:
         if original == reproduced:
             return
         if min(len(original), len(reproduced)) < _LEAST_CONTENT:
-            self._differs(f"{_show(original)} -> {_show(reproduced)}")
+            lines = [Line(text.decode("latin-1")) for text in (original, reproduced)]
+            one, other = self._without_moments(lines[0], lines[1])
+            if one.text != other.text:
+                self._differs(f"{show(original)} -> {show(reproduced)}")
             return
         sources = (HeldSource(data, "", self._allowance) for data in (original, reproduced))
         with self._at(": "):
             self._content(*(Content(source) for source in sources))
 
     def _mapping(self, original: dict[Any, Any], reproduced: dict[Any, Any]) -> None:
-        theirs = _matched_keys(original, reproduced)
+        theirs = matched_keys(original, reproduced)
         for key, value in original.items():
-            with self._at(_key_place(key)):
+            with self._at(key_place(key)):
                 if key in theirs:
-                    self.compare(value, reproduced[theirs[key]])
+                    self._named(key, value, reproduced[theirs[key]])
                 else:
                     self._differs("only in the original")
         matched = set(map(id, theirs.values()))
         for key in reproduced:
             if id(key) not in matched:
-                with self._at(_key_place(key)):
+                with self._at(key_place(key)):
                     self._differs("only in the reproduction")
+
+    def _named(self, key: Any, original: Any, reproduced: Any) -> None:
+        """Compare what is under a key, which may say that it is a time."""
+        if self._simplify is not None and isinstance(key, str) and is_time(key):
+            original, reproduced = self._simplify(original), self._simplify(reproduced)
+        if isinstance(key, str) and _are_times(key, original, reproduced):
+            self._aside(Aside(key, _plain(original)), Aside(key, _plain(reproduced)))
+        else:
+            self.compare(original, reproduced)
 
     def _list(self, original: list[Any], reproduced: list[Any]) -> None:
         for index, (one, other) in enumerate(zip(original, reproduced, strict=False)):
@@ -200,8 +225,8 @@ class Comparison:
             self._differs(f"{len(original)} -> {len(reproduced)} items")
 
     def _set(self, original: set[Any], reproduced: set[Any]) -> None:
-        gone = sorted(original - reproduced, key=_sort_key)
-        new = sorted(reproduced - original, key=_sort_key)
+        gone = sorted(original - reproduced, key=sort_key)
+        new = sorted(reproduced - original, key=sort_key)
         with self._at("{}"):
             self._list(gone, new)
 
@@ -232,7 +257,7 @@ class Comparison:
         for what in ("kind", "shape", "itemsize", "is_fortran"):
             one, other = getattr(original, what), getattr(reproduced, what)
             if one != other:
-                self._differs(f"{_SAID_AS.get(what, what)} {_show(one)} -> {_show(other)}")
+                self._differs(f"{_SAID_AS.get(what, what)} {show(one)} -> {show(other)}")
                 return
         difference = compare_arrays(original, reproduced, self._tolerance)
         figures = difference.figures
@@ -240,10 +265,13 @@ class Comparison:
         pair = difference.first_beyond or difference.first
         if pair is None:
             return
-        index = _index_text(pair.index, original.shape, original.is_fortran)
+        if figures.compared <= 1 and isinstance(pair.original, bytes):
+            self._bytes(pair.original, pair.reproduced)
+            return
+        index = index_text(pair.index, original.shape, original.is_fortran)
         text = "one ends here"
         if pair.original is not None:
-            text = f"{_number_text(original, pair.original)} -> {_number_text(original, pair.reproduced)}"
+            text = f"{number_text(original, pair.original)} -> {number_text(original, pair.reproduced)}"
         with self._at(index):
             if difference.first_beyond is None:
                 self.findings.tolerated = self.findings.tolerated or self._say(text)
@@ -263,6 +291,8 @@ class Comparison:
         if original.text == reproduced.text:
             return
         original, reproduced = self._without_directories(original, reproduced)
+        original, reproduced = self._without_names(original, reproduced)
+        original, reproduced = self._without_moments(original, reproduced)
         difference = compare_lines(original, reproduced, self._tolerance)
         self.findings.figures.add(difference.figures)
         with self._at(difference.place):
@@ -281,6 +311,34 @@ class Comparison:
         return (
             replace(original, text=original.text.replace(self._directories[0], _RUN_DIRECTORY)),
             replace(reproduced, text=reproduced.text.replace(self._directories[1], _RUN_DIRECTORY)),
+        )
+
+    def _without_names(self, original: Line, reproduced: Line) -> tuple[Line, Line]:
+        """Return the lines with the same word for outputs that are called otherwise in each run."""
+        for name, other in self._names:
+            if name in original.text and other in reproduced.text:
+                self.findings.asides["name", "output"] += 1
+                original = replace(original, text=original.text.replace(name, _OUTPUT))
+                reproduced = replace(reproduced, text=reproduced.text.replace(other, _OUTPUT))
+        return original, reproduced
+
+    def _without_moments(self, original: Line, reproduced: Line) -> tuple[Line, Line]:
+        """Return the lines with the same word for moments of each run, and for how fast it was."""
+        one, count = without_speeds(original.text)
+        other, other_count = without_speeds(reproduced.text)
+        if self._periods is not None:
+            one, moments = self._periods[0].without_moments(one)
+            other, other_moments = self._periods[1].without_moments(other)
+            count, other_count = count + moments, other_count + other_moments
+        if not count or count != other_count:
+            return original, reproduced
+        self.findings.asides[_TIME] += 1
+        return replace(original, text=one), replace(reproduced, text=other)
+
+    def _are_moments(self, original: float, reproduced: float) -> bool:
+        """Tell whether two numbers are seconds since 1970, each at a moment of its run."""
+        return self._periods is not None and (
+            self._periods[0].has_seconds(original) and self._periods[1].has_seconds(reproduced)
         )
 
     def _sequence(self, original: Sequence, reproduced: Sequence) -> None:
@@ -302,6 +360,14 @@ class Comparison:
         if original.name != reproduced.name:
             self._differs(f"{original.name} -> {reproduced.name}")
             return
+        if self._periods is not None and original.arguments != reproduced.arguments:
+            moments = [moment_of(one) for one in (original, reproduced)]
+            if all(
+                moment is not None and period.has_moment(moment)
+                for moment, period in zip(moments, self._periods, strict=True)
+            ):
+                self.findings.asides[_TIME] += 1
+                return
         for what in ("arguments", "state", "items"):
             # Of most objects only one of them is there, and the class tells which is meant.
             word = "" if what == "state" else f".{what}"
@@ -311,7 +377,7 @@ class Comparison:
             self._pairs(original.pairs, reproduced.pairs)
 
     def _pairs(self, original: list[tuple[Any, Any]], reproduced: list[tuple[Any, Any]]) -> None:
-        if all(isinstance(key, _PLAIN) for key, _ in (*original, *reproduced)):
+        if all(isinstance(key, PLAIN) for key, _ in (*original, *reproduced)):
             self._mapping(dict(original), dict(reproduced))
         else:
             self._list(original, reproduced)
@@ -366,7 +432,7 @@ class Comparison:
         except NotCompared as reason:
             self._not_compared(str(reason))
         except Exception as error:  # noqa: BLE001  # a damaged file makes parsers raise anything
-            self._differs(f"the {which} file cannot be read as {form.name}: {_reason(error)}")
+            self._differs(f"the {which} file cannot be read as {form.name}: {reason_of(error)}")
         return None
 
     def _walk(self, form: Format, original: Any, reproduced: Any) -> None:
@@ -375,10 +441,9 @@ class Comparison:
         except NotCompared as reason:
             self._not_compared(str(reason))
         except Exception as error:  # noqa: BLE001  # as above: much is read only now
-            self._differs(f"a file cannot be read as {form.name}: {_reason(error)}")
+            self._differs(f"a file cannot be read as {form.name}: {reason_of(error)}")
 
 
-_PLAIN = (str, int, float, bytes, bool, type(None))
 _SAID_AS = {"kind": "type", "itemsize": "size of a number", "is_fortran": "order of axes"}
 
 _METHODS: Mapping[type, Any] = {
@@ -409,98 +474,22 @@ def _as_line(value: Any) -> Line:
     return value if isinstance(value, Line) else Line(repr(value))
 
 
+def _are_times(key: str, original: Any, reproduced: Any) -> bool:
+    """Whether a key says that these numbers are times: `refit_time_`, `mean_fit_time`.
+
+    An array called `time` and no more may be an axis.
+    """
+    if is_number(original) and is_number(reproduced):
+        return is_time(key)
+    is_array = isinstance(original, Numbers) and isinstance(reproduced, Numbers)
+    if not is_array or "_" not in key.strip("_") or original.shape != reproduced.shape:
+        return False
+    return is_time(key)
+
+
+def _plain(value: Any) -> Any:
+    return all_bytes(value.source, _MOST_TIMES) if isinstance(value, Numbers) else value
+
+
 def _without_notes(value: Any) -> Any:
     return value.value if isinstance(value, Noted) else value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _matched_keys(original: dict[Any, Any], reproduced: dict[Any, Any]) -> dict[Any, Any]:
-    """Return key of the original -> the same key of the reproduction, where it has that.
-
-    Objects are the same keys if they are told by the same words.
-    """
-    known = {_sort_key(key): key for key in reproduced if not isinstance(key, _PLAIN)}
-    own = {key: key for key in reproduced}
-    matched = {}
-    for key in original:
-        if key in own:
-            matched[key] = own[key]
-        elif not isinstance(key, _PLAIN) and _sort_key(key) in known:
-            matched[key] = known[_sort_key(key)]
-    return matched
-
-
-def _sort_key(value: Any, depth: int = 0) -> str:
-    """Return words that are the same for the same value, and put numbers in their order."""
-    if depth > _DEEPEST_KEY:
-        return f"an object {id(value)}"
-    if _is_number(value):
-        return f"0{value:030.9f} {value!r}" if abs(value) < 1e18 else f"1{value!r}"
-    if isinstance(value, Thing):
-        inner = (*value.arguments, value.state, *value.items, *value.pairs)
-        return value.name + ",".join(_sort_key(part, depth + 1) for part in inner)
-    if isinstance(value, tuple | list):
-        return ",".join(_sort_key(part, depth + 1) for part in value)
-    if isinstance(value, set | frozenset):
-        return ",".join(sorted(_sort_key(part, depth + 1) for part in value))
-    return f"{type(value).__name__} {value!r}"
-
-
-def _key_place(key: Any) -> str:
-    if isinstance(key, str):
-        return f".{key}" if key.isidentifier() else f'["{_cut(key)}"]'
-    return f"[{_show(key)}]"
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, Thing):
-        return value.name
-    if isinstance(value, Numbers):
-        return f"{value.kind} of {value.shape}"
-    if isinstance(value, str | bytes):
-        short = value[:_SHOWN]
-        return repr(short) + ("..." if len(value) > _SHOWN else "")
-    if isinstance(value, (*_PLAIN, type)):
-        return (
-            _cut(str(value)) if not isinstance(value, int) or abs(value) < 1 << 200 else "integer"
-        )
-    if isinstance(value, tuple) and all(isinstance(part, int) for part in value):
-        return "x".join(map(str, value)) or "one number"
-    if isinstance(value, dict | list | tuple | set | frozenset):
-        return f"{type(value).__name__} of {len(value)}"
-    return type(value).__name__.lower()
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
-
-
-def _number_text(array: Numbers, value: Any) -> str:
-    if array.kind == "bool":
-        return str(bool(value))
-    if array.kind in ("float32", "complex64"):
-        return f"{value:.9g}"
-    if array.kind in ("float16", "bfloat16"):
-        return f"{value:.5g}"
-    return _show(value) if isinstance(value, bytes) else repr(value)
-
-
-def _index_text(index: int, shape: tuple[int, ...], is_fortran: bool) -> str:
-    """Return the place of an element in an array: `[3, 7]`."""
-    if not shape:
-        return ""
-    parts = []
-    for size in shape if is_fortran else reversed(shape):
-        parts.append(index % max(size, 1))
-        index //= max(size, 1)
-    return str(parts if is_fortran else parts[::-1])
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, Unreadable):
-        return str(error)
-    text = _cut(" ".join(str(error).split()))
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

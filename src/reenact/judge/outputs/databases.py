@@ -15,7 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from reenact.judge.outputs.source import FileSource, Source, blocks
-from reenact.judge.outputs.values import Members, Sequence, row_name
+from reenact.judge.outputs.values import Aside, Members, Sequence, row_name
+
+_DRAWN_NAME = re.compile(r"no-name-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""What Optuna calls a study without a name; a UUID of the operating system's chance."""
 
 
 class Sqlite:
@@ -55,9 +58,15 @@ def _rows(connection: sqlite3.Connection, table: str, order: str) -> Sequence:
         cursor = connection.execute(f'SELECT * FROM "{quoted}"{order}')  # noqa: S608  # the name is quoted
         names = [column[0] for column in cursor.description]
         for row in cursor:
-            yield dict(zip(names, row, strict=True))
+            yield dict(zip(names, map(_value, row), strict=True))
 
     return Sequence(make, row_name("row"))
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, str) and _DRAWN_NAME.fullmatch(value):
+        return Aside("name of a study", value)
+    return value
 
 
 def _copied(source: Source, keep: ExitStack) -> str:

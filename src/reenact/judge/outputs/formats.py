@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from reenact.judge.outputs import (
     archives,
     arrays,
+    catboost,
     columnar,
     compressed,
     databases,
@@ -78,6 +79,7 @@ FORMATS: tuple[Format, ...] = (
     archives.Tar(),
     arrays.Safetensors(),
     ubjson.Ubjson(),
+    catboost.CatBoost(),
     pickles.Pickle(),
     documents.Notebook(),
     text.Json(),

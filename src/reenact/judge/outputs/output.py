@@ -8,11 +8,13 @@ left out. Content that could not be looked into is judged by its digest, and the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from blake3 import blake3
 
 from reenact.judge.outputs.compare import Comparison, Findings
+from reenact.judge.outputs.moments import Period
 from reenact.judge.outputs.source import BLOCK_BYTES, FileSource, Unreadable, first_difference
 from reenact.model.identity import Digest
 from reenact.model.metrics import json_number
@@ -36,12 +38,16 @@ def judge_output(
     reproduced_digest: Digest | None = None,
     tolerance: Tolerance | None = None,
     directories: tuple[str, str] | None = None,
+    periods: tuple[Period, Period] | None = None,
+    names: Iterable[tuple[str, str]] = (),
 ) -> OutputVerdict:
     """Say how the output at `path` came back; never raise for what is in the files.
 
     `original` and `reproduced` are where their contents lie, None where there is none to read.
     Files of equal digests are not read. Without a tolerance numbers must be equal. In text, what
-    names the run directory of the one is the same as what names that of the other: `directories`.
+    names the run directory of the one is the same as what names that of the other: `directories`; and so
+    is a moment at which the one ran, and one of the other: `periods`; and what an output is called
+    in the one, and in the other: `names`.
     """
 
     def verdict(verdict: Verdict, detail: str | None, how: str = "digest") -> OutputVerdict:
@@ -83,24 +89,34 @@ def judge_output(
     try:
         if first_difference(*sources) is None:
             return verdict(Verdict.IDENTICAL, None, "bytes")
-        comparison = Comparison(tolerance or (0.0, 0.0), sources[0], directories)
+        comparison = Comparison(tolerance or (0.0, 0.0), sources[0], directories, periods, names)
         comparison.files(*sources)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         return verdict(Verdict.DIFFERS, f"{_BY_DIGEST}it cannot be read: {reason}")
-    return _from_findings(
+    return from_findings(
         comparison.findings, path=path, original=original_digest, reproduced=reproduced_digest
     )
 
 
-def _from_findings(
-    findings: Findings, *, path: str, original: Digest | None, reproduced: Digest | None
+def from_findings(
+    findings: Findings,
+    *,
+    path: str,
+    original: Digest | None = None,
+    reproduced: Digest | None = None,
 ) -> OutputVerdict:
+    """Return the verdict that findings come to."""
     figures = findings.figures
-    is_same = findings.first is None and not findings.reasons
+    verdict = Verdict.WITHIN_TOLERANCE
+    if findings.first is not None:
+        verdict = Verdict.DIFFERS
+    elif findings.reasons:
+        # Other bytes of a format that packs dates and addresses say little.
+        verdict = Verdict.INCONCLUSIVE
     return OutputVerdict(
         path=path,
-        verdict=Verdict.WITHIN_TOLERANCE if is_same else Verdict.DIFFERS,
+        verdict=verdict,
         how=findings.format or "bytes",
         original=original,
         reproduced=reproduced,
@@ -134,7 +150,8 @@ def _counted(what: str, of: str, count: int) -> str:
     if not of:
         return what
     many = of + ("es" if of.endswith("s") else "s")
-    return f"{what}s of {count:,} {many}" if count > 1 else f"{what} of 1 {of}"
+    whats = what if what.endswith("s") else f"{what}s"
+    return f"{whats} of {count:,} {many}" if count > 1 else f"{what} of 1 {of}"
 
 
 def _digest(source: FileSource) -> Digest:

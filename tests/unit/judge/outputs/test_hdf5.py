@@ -161,9 +161,10 @@ def test_what_cannot_be_read_without_h5py_is_said(
     library = judged(one, other, monkeypatch, plain=False)
     plain = judged(one, other, monkeypatch, plain=True)
 
-    assert library.verdict is plain.verdict is Verdict.DIFFERS
+    assert library.verdict is Verdict.DIFFERS
     needs = "content not compared: h5py is not installed, and it has"
-    assert plain == library or (plain.detail or "").startswith(needs)
+    is_said = plain.verdict is Verdict.INCONCLUSIVE and (plain.detail or "").startswith(needs)
+    assert plain == library or is_said
 
 
 @pytest.mark.parametrize("options", [{"userblock_size": 512}, {"libver": "v108"}])
@@ -213,5 +214,5 @@ def test_damage_is_never_more_than_a_difference(
         broken = tmp_path / "broken.h5"
         broken.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
         found = judged(one, broken, monkeypatch, plain=True)
-        assert found.verdict in (Verdict.DIFFERS, Verdict.WITHIN_TOLERANCE)
+        assert found.verdict is not Verdict.IDENTICAL
         assert found.detail
