@@ -15,6 +15,7 @@ import pytest
 import containers
 from commands import Desk
 from containers import Image
+from package_index import package_index
 from wheels import install, make_environment, make_wheel
 
 SCRIPT = """
@@ -190,6 +191,42 @@ class TestWhatIsWritten:
         ]
         assert "--require-hashes" in (context / "Dockerfile").read_text()
 
+    def test_wheels_of_a_directory_on_this_machine_get_in(self, world: World) -> None:
+        house = world.root / "house"
+        wheel = make_wheel(house, "gamma", "1.0", {"gamma.py": "value = 3"})
+        make_wheel(house, "gamma", "2.0", {"gamma.py": "value = 4"})
+        install(world.python, "--no-index", "--find-links", house, "gamma==1.0")
+        world.desk.env["UV_FIND_LINKS"] = str(house)
+        world.desk.write("train.py", "import gamma\nprint('value:', gamma.value)\n")
+        run = world.run("train.py")
+
+        image = world.image(run)
+
+        assert (image.context / "wheels" / wheel.name).read_bytes() == wheel.read_bytes()
+        assert not list((image.context / "wheels").glob("gamma-2*"))
+        shutil.rmtree(house)
+        assert image.run().stdout == "value: 3\n"
+
+    def test_credentials_of_an_index_stay_out(self, world: World) -> None:
+        with package_index() as index:
+            index.login = "me:hunter2hunter2"
+            index.add(make_wheel(world.root / "1", "gamma", "1.0", {"gamma.py": "value = 3"}))
+            world.desk.env |= {"UV_DEFAULT_INDEX": index.address(index.login), "UV_OFFLINE": "0"}
+            world.desk.env |= {"UV_NO_INDEX": "", "PIP_NO_INDEX": "0"}
+            place = world.root / "1"
+            install(world.python, "--no-index", "--find-links", place, "gamma==1.0")
+            world.desk.write("train.py", "import gamma\nprint('value:', gamma.value)\n")
+            run = world.run("train.py")
+
+            done = world.desk.reenact("container", run, "--to", str(world.root / "image"))
+
+        assert done.status == 0, done
+        text = (world.root / "image" / "requirements.txt").read_text()
+        assert f"--index-url {index.url}\n" in text
+        assert f"warning: {index.url} wants credentials, which are not written down" in done.err
+        for path in (world.root / "image").rglob("*"):
+            assert not path.is_file() or b"hunter2" not in path.read_bytes()
+
     def test_no_history_gets_in(self, world: World) -> None:
         for words in (
             ["init", "-q"],
@@ -206,23 +243,25 @@ class TestWhatIsWritten:
     def test_data_that_is_large_is_to_be_mounted(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from reenact.actions import container
+        from reenact.actions.container import data, write
+        from reenact.actions.container.draft import Mount
         from reenact.actions.context import Context
         from reenact.model.identity import RunId
 
         run = world.run()
-        monkeypatch.setattr(container, "COPIED_LIMIT", 3)
+        monkeypatch.setattr(data, "COPIED_LIMIT", 3)
         env = {**os.environ, **world.desk.env}
         context = Context(env, str(world.desk.project), str(world.desk.store))
         record = context.store.read_run(RunId(run)).record
 
-        written = container.write_container(context, record, str(world.root / "image"))
+        written = write.write_container(context, record, str(world.root / "image"))
 
         source = str(world.desk.project / "data" / "rows.csv")
-        assert written.mounts == (container.Mount(source, "/work/data/rows.csv", 6),)
+        assert written.mounts == (Mount(source, "/work/data/rows.csv", 6),)
         assert not (world.root / "image" / "inputs").exists()
         readme = (world.root / "image" / "README.md").read_text()
-        assert f"docker run --rm -v {source}:/work/data/rows.csv:ro" in readme
+        mount = f"type=bind,source={source},target=/work/data/rows.csv,readonly"
+        assert f"docker run --rm --mount {mount} reenact-" in readme
 
     def test_of_data_that_has_changed_the_recorded_content_is_taken(self, world: World) -> None:
         run = world.run()
@@ -246,7 +285,8 @@ class TestWhatIsWritten:
         done = world.desk.reenact("container", run, "--to", str(world.root / "image"))
 
         assert f"warning: {data} is gone: mount what the run read" in done.err
-        assert f"-v PATH:{data}:ro" in (world.root / "image" / "README.md").read_text()
+        readme = (world.root / "image" / "README.md").read_text()
+        assert f"source=PATH,target={data}," in readme
 
     def test_secrets_stay_out(self, world: World) -> None:
         run = world.run("--env", "API_TOKEN=hunter2hunter2", "train.py")

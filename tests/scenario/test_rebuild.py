@@ -26,7 +26,8 @@ from reenact.actions.rebuild import environment_with_packages, lock_of, rebuild_
 from reenact.errors import ReenactError
 from reenact.model.environment import Environment
 from reenact.model.identity import RunId
-from reenact.rebuild.environment import Rebuilt, rebuild
+from reenact.rebuild.environment import rebuild
+from reenact.rebuild.making import Rebuilt
 from wheels import UV, call, install, make_environment, make_wheel
 
 ALPHA = {
@@ -190,6 +191,122 @@ class TestTheSameAgain:
         assert len(found) == 2
         assert found[0] == found[1]
         assert len(world.made) == 1
+
+
+class TestOneThatSomebodyDamaged:
+    """It is made anew; the parts of it that are proven equal are those that a run can read."""
+
+    def part(self, rebuilt: Rebuilt) -> Path:
+        site = next((Path(rebuilt.python).parents[1] / "lib").glob("python*")) / "site-packages"
+        return site / "alpha" / "__init__.py"
+
+    def test_a_file_that_was_deleted(self, world: World) -> None:
+        run = world.run()
+        self.part(world.rebuild(run)).unlink()
+
+        rebuilt = world.rebuild(run)
+
+        assert printed(rebuilt.python, "import alpha; print(alpha.value)") == "1"
+
+    def test_a_file_that_an_editor_has_written_anew(self, world: World) -> None:
+        run = world.run()
+        path = self.part(world.rebuild(run))
+        other = path.with_name("new")
+        other.write_text(path.read_text().replace("value = 1", "value = 4"))
+        other.replace(path)
+
+        rebuilt = world.rebuild(run)
+
+        assert printed(rebuilt.python, "import alpha; print(alpha.value)") == "1"
+
+    def test_a_file_that_was_added(self, world: World) -> None:
+        run = world.run()
+        path = self.part(world.rebuild(run)).parents[1] / "sitecustomize.py"
+        path.write_text("import alpha\nalpha.value = 5\n")
+
+        rebuilt = world.rebuild(run)
+
+        assert printed(rebuilt.python, "import alpha; print(alpha.value)") == "1"
+
+    def test_an_edit_in_another_environment_that_shares_the_file(self, world: World) -> None:
+        # uv makes hard links of the files in its cache: who writes into one writes into all.
+        run = world.run()
+        world.desk.env["UV_LINK_MODE"] = "hardlink"
+        first = world.rebuild(run)
+        path = self.part(first)
+        path.write_text(path.read_text().replace("value = 1", "value = 4"))
+        shutil.rmtree(Path(first.python).parents[1])
+
+        rebuilt = world.rebuild(run)
+
+        assert rebuilt.differences == ()
+        assert printed(rebuilt.python, "import alpha; print(alpha.value)") == "1"
+
+    def test_one_that_is_right_stays_after_its_modules_were_compiled(self, world: World) -> None:
+        run = world.run()
+        first = world.rebuild(run)
+        python = first.python
+        call(python, "-m", "compileall", "-q", str(self.part(first).parents[1]))
+        made_at = (Path(python).parents[1] / "pyvenv.cfg").stat().st_mtime_ns
+
+        world.rebuild(run)
+
+        assert (Path(python).parents[1] / "pyvenv.cfg").stat().st_mtime_ns == made_at
+
+
+class TestAPlaceThatCannotBeWritten:
+    """A directory that is mounted read only, in a namespace of the command's own."""
+
+    def reproduce(self, world: World, run: str, name: str, kind: str) -> tuple[int, str]:
+        place = world.desk.store / "cache" / name
+        place.mkdir(parents=True, exist_ok=True)
+        mount = f"mount -t tmpfs -o {kind} none {place}"
+        if kind == "ro":
+            mount = f"mount --bind {place} {place} && mount -o remount,ro,bind {place}"
+        script = f'{mount} && exec "$@"'
+        words = [sys.executable, "-m", "reenact", "reproduce", run, "--env", "recorded"]
+        done = subprocess.run(
+            ["unshare", "--mount", "--map-root-user", "sh", "-c", script, "sh", *words],
+            cwd=world.desk.project,
+            env={**os.environ, **world.desk.env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def test_an_environment_that_is_there_needs_no_room(self, world: World) -> None:
+        run = world.run()
+        printed(world.rebuild(run).python, "import beta", PYTHONDONTWRITEBYTECODE="")
+
+        status, said = self.reproduce(world, run, "environments", "ro")
+
+        assert status == 0, said
+
+    def test_a_new_one_says_where_it_cannot_be_written(self, world: World) -> None:
+        run = world.run()
+
+        status, said = self.reproduce(world, run, "environments", "ro")
+
+        assert status == 1
+        place = world.desk.store / "cache" / "environments"
+        assert f"error: nothing can be written in `{place}`: Read-only file system" in said
+
+    def test_a_full_disk_says_so(self, world: World) -> None:
+        run = world.run()
+
+        status, said = self.reproduce(world, run, "environments", "size=64k")
+
+        assert status == 1
+        assert "error: nothing can be written" in said
+        assert "No space left on device" in said
+
+    def test_pins_that_cannot_be_remembered_are_no_harm(self, world: World) -> None:
+        run = world.run()
+
+        status, said = self.reproduce(world, run, "pins", "ro")
+
+        assert status == 0, said
 
 
 class TestWhatIsNotTheSame:

@@ -17,6 +17,11 @@ WORK = "/work"
 
 USER = "runner"
 
+BUILD_LOG = "build.log"
+PRINTED = "printed.txt"
+IGNORED = f"{BUILD_LOG}\n{PRINTED}\nresults\n*.sif\n"
+"""Content of the file that keeps out of an image what building and running it leaves behind."""
+
 _PLAIN = re.compile(r"[\w.,:+@%/-]*", re.ASCII)
 
 
@@ -66,10 +71,10 @@ def dockerfile(recipe: Recipe) -> str:
     """Return a Dockerfile, for docker and podman."""
     user = recipe.has_user or USER
     lines = [*(f"# {_one_line(note)}" for note in recipe.notes), f"FROM {recipe.base}", ""]
+    # A base may leave another user in charge.
+    lines.append("USER root")
     if recipe.has_user is None:
-        lines.append(_run(("useradd", "--create-home", "--uid", "1000", user)))
-    else:
-        lines.append("USER root")
+        lines.append(_run(("useradd", "--create-home", user)))
     lines.append(_run(("install", "-d", "-o", user, WORK)))
     for step in recipe.steps:
         if isinstance(step, Execute):

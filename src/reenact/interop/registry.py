@@ -1,21 +1,23 @@
 """Ask a registry of container images which image a tag stands for now.
 
-Covered: registries that answer anybody, as Docker Hub does, over HTTPS, or HTTP on this machine.
-Not covered: registries that want a password.
+Covered: registries that answer anybody, as Docker Hub does, and those to which docker or podman have
+logged in; over HTTPS, or HTTP on this machine.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
 from typing import Any
 
 from reenact.errors import ReenactError
+from reenact.interop.registry_login import HUB, login_for
 
-_HUB = "registry-1.docker.io"
 _TIMEOUT_S = 20.0
 _ACCEPTED = (
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
@@ -25,8 +27,12 @@ _ACCEPTED = (
 _FIELD = re.compile(r'(\w+)="([^"]*)"')
 
 
-def with_digest(image: str) -> str:
+def with_digest(image: str, env: Mapping[str, str]) -> str:
     """Return `image` with the digest of what its tag stands for now: `python:3.11@sha256:…`.
+
+    Args:
+        image: name and tag.
+        env: the user's variables, which lead to the logins that docker and podman keep.
 
     Raises:
         ReenactError: the registry cannot be reached, or does not know the image.
@@ -40,11 +46,12 @@ def with_digest(image: str) -> str:
         digest = _ask(url, None)
     except urllib.error.HTTPError as error:
         if error.code != 401:
-            raise _refused(image, error) from None
+            raise _refused(image, registry, error) from None
         try:
-            digest = _ask(url, _token(error.headers.get("WWW-Authenticate", "")))
+            challenge = error.headers.get("WWW-Authenticate", "")
+            digest = _ask(url, _answer_to(challenge, login_for(registry, env)))
         except urllib.error.HTTPError as again:
-            raise _refused(image, again) from None
+            raise _refused(image, registry, again) from None
         except OSError as again:
             raise _unreachable(registry, again) from None
     except OSError as error:
@@ -59,16 +66,16 @@ def split_image(image: str) -> tuple[str, str, str]:
         name, tag = image, "latest"
     first, slash, rest = name.partition("/")
     if slash and first in ("docker.io", "index.docker.io"):
-        return _HUB, rest, tag
+        return HUB, rest, tag
     if slash and ("." in first or ":" in first or first == "localhost"):
         return first, rest, tag
-    return _HUB, name if slash else f"library/{name}", tag
+    return HUB, name if slash else f"library/{name}", tag
 
 
-def _ask(url: str, token: str | None) -> str:
+def _ask(url: str, authorization: str | None) -> str:
     request = urllib.request.Request(url, method="HEAD", headers={"Accept": _ACCEPTED})  # noqa: S310  # https, or this machine
-    if token is not None:
-        request.add_header("Authorization", f"Bearer {token}")
+    if authorization is not None:
+        request.add_header("Authorization", authorization)
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # as above
         digest = answer.headers.get("Docker-Content-Digest")
     if not isinstance(digest, str) or not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
@@ -76,24 +83,34 @@ def _ask(url: str, token: str | None) -> str:
     return digest
 
 
-def _token(challenge: str) -> str | None:
-    """Get the token that a registry gives to anybody."""
+def _answer_to(challenge: str, login: str | None) -> str | None:
+    """Return what a registry wants to hear: a login, or a token that it gives for one or to anybody."""
+    basic = None if login is None else f"Basic {base64.b64encode(login.encode()).decode()}"
+    if challenge[:6].lower() == "basic ":
+        return basic
     fields = dict(_FIELD.findall(challenge))
     realm = fields.pop("realm", "")
     if not realm.startswith(("https://", "http://localhost", "http://127.0.0.1")):
         return None
-    url = f"{realm}?{urllib.parse.urlencode(fields)}"
-    with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # as above
+    request = urllib.request.Request(f"{realm}?{urllib.parse.urlencode(fields)}")  # noqa: S310  # as above
+    if basic is not None:
+        request.add_header("Authorization", basic)
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # as above
         content: Any = json.load(answer)
     found = (
         content.get("token") or content.get("access_token") if isinstance(content, dict) else None
     )
-    return found if isinstance(found, str) else None
+    return f"Bearer {found}" if isinstance(found, str) else None
 
 
-def _refused(image: str, error: urllib.error.HTTPError) -> ReenactError:
+def _refused(image: str, registry: str, error: urllib.error.HTTPError) -> ReenactError:
     if error.code == 404:
         return ReenactError(f"there is no image `{image}`", hint="name another one with `--base`")
+    if error.code in (401, 403):
+        return ReenactError(
+            f"{registry} refuses `{image}`: {error.code} {error.reason}",
+            hint=f"`docker login {registry}`; or give `--base` with its digest, without `--resolve`",
+        )
     return ReenactError(
         f"the registry refuses `{image}`: {error.code} {error.reason}",
         hint="give `--base` with its digest, and leave out `--resolve`",

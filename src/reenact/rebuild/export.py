@@ -46,7 +46,7 @@ def pin_packages(
     """
     assert environment.python is not None
     places = places_of(lock, read_indexes(env, None, is_redacted=False))
-    uv = Uv(env, _neutral_directory(cache_directory))
+    uv = Uv(env, _neutral_directory(cache_directory), progress)
     directory = f"{cache_directory}/pins"
     return pin(lock, environment.python.version, places, uv, directory, progress)
 
@@ -105,7 +105,7 @@ def index_lines(places: Places) -> list[str]:
         lines = ["--no-index"]
     else:
         main, *others = places.indexes()
-        lines = [f"--index-url {redact_text(main)}"]
+        lines = [] if is_file(main) else [f"--index-url {redact_text(main)}"]
         lines += [f"--extra-index-url {redact_text(url)}" for url in others if not is_file(url)]
     links = [place for place in places.find_links if not is_file(place)]
     return [*lines, *(f"--find-links {redact_text(place)}" for place in links)]

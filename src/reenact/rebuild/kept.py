@@ -22,7 +22,7 @@ from reenact.model.identity import Digest
 from reenact.model.lock import Editable, Locked
 from reenact.model.paths import text_to_path
 from reenact.model.record import to_json
-from reenact.snapshot.lock import PROJECT_MARK
+from reenact.snapshot.editable import PROJECT_MARK
 from reenact.snapshot.tree import read_tree
 from reenact.store.blobs import Blobs
 

@@ -5,12 +5,15 @@ An index is asked once: from then on nobody can put another file in the place of
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 from blake3 import blake3
@@ -18,11 +21,24 @@ from blake3 import blake3
 from reenact.errors import ReenactError
 from reenact.model.lock import Lock, Locked
 from reenact.model.record import to_json
+from reenact.model.secrets import redact_text
+from reenact.model.words import counted
 from reenact.rebuild.places import Places
-from reenact.rebuild.uv import Refused, Trouble, Uv, explain, is_file, listed, local_path
+from reenact.rebuild.uv import (
+    CREDENTIALS,
+    Refused,
+    Trouble,
+    Uv,
+    explain,
+    is_file,
+    listed,
+    local_path,
+    refusal,
+)
 from reenact.store.files import read_file, write_atomically
 
 _MOST_MISSING = 20
+_PATIENCE_S = 10.0
 _ENTRY = re.compile(r"^([\w.-]+)(?:\[[^\]]*\])?==(\S+)")
 
 
@@ -51,8 +67,8 @@ class Pins(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """
         text = self.text
         for requirements in found.values():
-            names = {_name_of(entry) for entry in split_requirements(requirements)}
-            kept = [e for e in split_requirements(text) if _name_of(e) not in names]
+            names = {name_of(entry) for entry in split_requirements(requirements)}
+            kept = [e for e in split_requirements(text) if name_of(e) not in names]
             text = "".join(f"{entry}\n" for entry in kept)
         merged = dict(self.by_index)
         for index, requirements in found.items():
@@ -68,10 +84,11 @@ class Pinned(NamedTuple):
     path: str | None = None
 
     def remember(self, pins: Pins) -> None:
-        """Keep other pins in their place."""
+        """Keep other pins in their place, where that can be written."""
         if self.path is not None:
-            os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            write_atomically(self.path, to_json(pins))
+            with suppress(OSError):
+                os.makedirs(os.path.dirname(self.path), exist_ok=True)
+                write_atomically(self.path, to_json(pins))
 
 
 def from_indexes(lock: Lock) -> list[Locked]:
@@ -117,7 +134,7 @@ def pin(
         return Pinned(msgspec.json.decode(read_file(path), type=Pins), attempts[0], path)
     except (OSError, msgspec.DecodeError):
         pass
-    progress(f"asking the indexes about {len(packages)} packages")
+    progress(f"asking the indexes about {counted(len(packages), 'package')}")
     trouble: ReenactError | None = None
     for places in attempts:
         try:
@@ -159,16 +176,72 @@ def ask_indexes(packages: Sequence[Locked], python: str, places: Places, uv: Uv)
                 break
     if missing:
         verb = "is" if len(missing) == 1 else "are"
-        raise ReenactError(
-            f"{listed(list(missing))} {verb} not to be had (any more) "
-            f"from {listed(places.names())}",
-            hint=next(iter(missing.values())).hint,
-        )
+        what = f"{listed(list(missing))} {verb} not to be had (any more)"
+        trouble = next(iter(missing.values()))
+        raise not_to_be_had(what, trouble, python, places, uv)
     text, loose = _with_local_hashes(text, places)
     return Pins(text=text, loose=tuple(loose), absent=tuple(absent))
 
 
-def _compile(lines: Sequence[str], python: str, places: Places, uv: Uv) -> str:
+def not_to_be_had(what: str, trouble: Trouble, python: str, places: Places, uv: Uv) -> ReenactError:
+    """Return the error that says that packages are not there, and which indexes do not tell.
+
+    Args:
+        what: the beginning of the message.
+        trouble: about one of them.
+        python: version of the interpreter.
+        places: that were asked.
+        uv: to ask again: it takes an index that sends it away for one without the package.
+    """
+    closed = []
+    for index in places.indexes():
+        if not places.is_offline and not is_file(index):
+            try:
+                _compile([trouble.missing or ""], python, places.only(index), uv, is_strict=True)
+            except Refused as refused:
+                status = refusal(refused.text) or _refusal_of(index, trouble.missing or "", uv)
+                if status:
+                    closed.append(f"{redact_text(index)} refuses: {status}")
+    message = f"{what} from {listed(places.names())}"
+    if not closed:
+        return ReenactError(message, hint=trouble.hint)
+    return ReenactError(f"{message}; {listed(closed)}", hint=CREDENTIALS)
+
+
+def _refusal_of(index: str, name: str, uv: Uv) -> str | None:
+    """Ask an index whether it forbids to be asked: uv never tells."""
+    if uv.is_offline:
+        return None
+    import urllib.error
+    import urllib.request
+
+    scheme, _, rest = index.partition("://")
+    login, _, place = rest.rpartition("@")
+    request = urllib.request.Request(f"{scheme}://{place.rstrip('/')}/{name}/")  # noqa: S310  # uv asked it before
+    if login:
+        word = base64.b64encode(unquote(login).encode()).decode()
+        request.add_header("Authorization", f"Basic {word}")
+    try:
+        with urllib.request.urlopen(request, timeout=_PATIENCE_S):  # noqa: S310  # as above
+            return None
+    except urllib.error.HTTPError as error:
+        return f"{error.code} {error.reason}" if error.code in (403, 407) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _compile(
+    lines: Sequence[str], python: str, places: Places, uv: Uv, *, is_strict: bool = False
+) -> str:
+    """Return the pins of packages.
+
+    Args:
+        lines: requirements.
+        python: version of the interpreter.
+        places: where to look.
+        uv: to ask with.
+        is_strict: ask in such a way that uv says which index sends it away.
+    """
     import tempfile
 
     if not lines:
@@ -180,7 +253,7 @@ def _compile(lines: Sequence[str], python: str, places: Places, uv: Uv) -> str:
         words = ("pip", "compile", "--no-deps", "--generate-hashes", "--no-header")
         options = ("--no-annotate", "--python", sys.executable, "--python-version", python)
         # Exactly the version that was there, were it a pre-release or taken back since.
-        more = ("--prerelease", "allow", *places.options(), path)
+        more = ("--prerelease", "allow", *places.options(is_strict=is_strict), path)
         return uv.call(*words, *options, *more)
 
 
@@ -212,24 +285,44 @@ def split_requirements(text: str) -> list[str]:
     return entries
 
 
-def _name_of(entry: str) -> str:
+def name_of(entry: str) -> str:
+    """Return the normalised name of the package that an entry of a requirements file is about."""
     match = _ENTRY.match(entry)
     return entry if match is None else _normal(match[1])
 
 
+def local_files(pinned: Pinned) -> list[str]:
+    """Return the pinned files that lie in directories of wheels on this machine."""
+    texts = (pinned.pins.text, *pinned.pins.by_index.values())
+    entries = [entry for text in texts for entry in split_requirements(text)]
+    matches = [(match, entry) for entry in entries if (match := _ENTRY.match(entry)) is not None]
+    return [
+        path
+        for match, entry in matches
+        for path in _files_of(match[1], match[2], pinned.places)
+        if _sha256(path) in entry
+    ]
+
+
 def _hashes_of(name: str, version: str, places: Places) -> set[str]:
+    return {_sha256(path) for path in _files_of(name, version, places)}
+
+
+def _files_of(name: str, version: str, places: Places) -> Iterator[str]:
     wanted = _normal(f"{name}-{version}")
-    found = set()
     for place in places.find_links:
         directory = local_path(place) if is_file(place) else ""
         if not os.path.isdir(directory):
             continue
-        for file in os.listdir(directory):
+        for file in sorted(os.listdir(directory)):
             stem = "-".join(file.split("-")[:2]).removesuffix(".tar.gz").removesuffix(".zip")
             if _normal(stem) == wanted:
-                with open(f"{directory}/{file}", "rb") as content:
-                    found.add(hashlib.file_digest(content, "sha256").hexdigest())
-    return found
+                yield f"{directory}/{file}"
+
+
+def _sha256(path: str) -> str:
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _normal(text: str) -> str:

@@ -32,6 +32,7 @@ class Places(NamedTuple):
         no_index: nothing but `find_links`.
         trusted: hosts whose certificate is not looked at.
         remarks: what was left out, and why.
+        is_offline: of indexes only what uv's cache holds of them.
     """
 
     default: str | None = None
@@ -40,9 +41,14 @@ class Places(NamedTuple):
     no_index: bool = False
     trusted: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    is_offline: bool = False
 
-    def options(self) -> list[str]:
-        """Return the options that tell them to uv."""
+    def options(self, *, is_strict: bool = False) -> list[str]:
+        """Return the options that tell them to uv.
+
+        Args:
+            is_strict: only an index that answers can be without a package.
+        """
         words: list[str] = []
         if self.no_index:
             words.append("--no-index")
@@ -57,8 +63,10 @@ class Places(NamedTuple):
             words += ["--find-links", place]
         for host in self.trusted:
             words += ["--allow-insecure-host", host]
+        if self.is_offline:
+            words.append("--offline")
         # As pip does it: the first index that has a package need not have this version of it.
-        return [*words, "--index-strategy", "unsafe-best-match"]
+        return [*words, "--index-strategy", "first-index" if is_strict else "unsafe-best-match"]
 
     def indexes(self) -> tuple[str, ...]:
         """Return the addresses of all indexes, the main one first."""
@@ -130,6 +138,9 @@ def places_of(lock: Lock, now: Indexes) -> list[Places]:
     )
     if only[:3] != both[:3]:
         attempts.append(only)
+    if not now.no_index:
+        here_only = "no index was of use: what this machine has was taken, uv's cache first of all"
+        attempts.append(both._replace(is_offline=True, remarks=(*remarks, here_only)))
     return attempts
 
 
@@ -150,6 +161,11 @@ def _with_credentials(place: str, here: Iterable[str | None]) -> str:
     for known in here:
         if known is not None and redact_text(known) == place:
             return known
+    return without_login(place)
+
+
+def without_login(place: str) -> str:
+    """Return an address without credentials that were hidden."""
     return _USER.sub(r"\1", place)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -30,14 +31,29 @@ _KEPT = (
 
 _MISSING = re.compile(
     r"there (?:is|are) no versions? of ([\w.-]+?)(?:\[[^\]]*\])?==([^\s,]+)"
-    r"|Because ([\w.-]+) was not found in the (?:package registry|provided package locations)"
     r"|([\w.-]+) was not found in the (?:package registry|provided package locations|cache)"
+    r"(?: and you require [\w.-]+(?:\[[^\]]*\])?==([^\s,]+))?"
 )
 _NO_WHEEL = re.compile(
     r"([\w.-]+)==(\S+) has no (?:wheels|usable wheels|source distribution)[^\n]*"
 )
+_WRAPPED = re.compile(r"\n {9}(?=\S)")
+"""How uv goes on with a cause in the next line, at the width of a terminal."""
+_OTHER_PYTHON = re.compile(
+    r"current Python version \(([^)]+)\) does not satisfy \S+ and ([\w.-]+)==(\S+) depends on Python(\S+?),?\s"
+)
 _NOT_BUILT = re.compile(r"Failed to (?:build|download and build) `([^`]+)`")
 _NOT_FETCHED = re.compile(r"Failed to (?:fetch|download):? `?(\w+://[^`\s]+)")
+_DAMAGED = re.compile(
+    r"Failed to download `([^`]+)`\s+cause: Failed to extract[^\n]*(.*)", re.DOTALL
+)
+_NO_DOWNLOAD = re.compile(r"No download found for request: (\S+)")
+_NO_ROOM = re.compile(
+    r"(No space left on device|Disk quota exceeded|Read-only file system|Permission denied)"
+    r" \(os error \d+\)"
+)
+_STATUS = re.compile(r"\(([45]\d\d [A-Z][\w -]*)\)")
+_LOCKED_OUT = re.compile(r"could not be queried [^()]*\(([45]\d\d [^)]*)\)")
 _MISMATCH = re.compile(r"Hash mismatch for `([^`]+)`")
 _NETWORK = re.compile(
     r"dns error|error sending request|connection refused|timed out|connection reset"
@@ -46,6 +62,13 @@ _NETWORK = re.compile(
 )
 _OFFLINE = re.compile(r"network was disabled|Network connectivity is disabled", re.IGNORECASE)
 _SAID = re.compile(r"^\s*((?:\w+\.)*\w*(?:Error|Exception): .*|.*\berror: .*)$", re.MULTILINE)
+
+
+CREDENTIALS = "put its credentials into UV_INDEX, into ~/.netrc or into a keyring that uv asks"
+_OTHER_PLACE = "look at the network, or name a mirror in UV_DEFAULT_INDEX"
+
+_PATIENCE_S = 20.0
+"""After so long without an end it is said that uv is still at work, and again from time to time."""
 
 
 class Refused(Exception):
@@ -76,9 +99,15 @@ class Uv:
     Args:
         env: the user's variables.
         directory: where it is called: one without a project.
+        progress: told when a call takes very long, as where an index does not answer.
     """
 
-    def __init__(self, env: Mapping[str, str], directory: str) -> None:
+    def __init__(
+        self,
+        env: Mapping[str, str],
+        directory: str,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> None:
         import uv
 
         try:
@@ -89,6 +118,12 @@ class Uv:
             ) from None
         self._directory = directory
         self._env = neutral(env)
+        self._progress = progress
+
+    @property
+    def is_offline(self) -> bool:
+        """The user does not want the network to be used."""
+        return self._env.get("UV_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
 
     def call(self, *words: str, more: Mapping[str, str] | None = None) -> str:
         """Call it; return what it printed.
@@ -100,19 +135,35 @@ class Uv:
         Raises:
             Refused: it ended with an error.
         """
-        done = subprocess.run(
+        with subprocess.Popen(
             [self._program, *words, "--no-config", "--color", "never"],
             cwd=self._directory,
             env={**self._env, **(more or {})},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            check=False,
-        )
-        if done.returncode != 0:
-            raise Refused(done.stderr.strip() or done.stdout.strip())
-        return done.stdout
+        ) as process:
+            try:
+                out, err = self._wait_for(process)
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode != 0:
+            raise Refused(err.strip() or out.strip())
+        return out
+
+    def _wait_for(self, process: subprocess.Popen[str]) -> tuple[str, str]:
+        started = time.monotonic()
+        patience = _PATIENCE_S
+        while True:
+            try:
+                return process.communicate(timeout=patience)
+            except subprocess.TimeoutExpired:
+                taken = round(time.monotonic() - started)
+                self._progress(f"uv is still at work, {taken} s now: indexes may be slow to answer")
+                patience = 2 * _PATIENCE_S
 
 
 def neutral(env: Mapping[str, str]) -> dict[str, str]:
@@ -129,18 +180,23 @@ def explain(text: str, where: Sequence[str]) -> Trouble:
         text: what it said.
         where: the places in which packages were looked for.
     """
+    if _NOT_BUILT.search(text) is None:  # What a build says has lines of its own.
+        text = _WRAPPED.sub(" ", text)
     for pattern, describe in _KINDS:
         found = pattern.search(text)
         if found is not None:
             return describe(found, text, where)
+    causes = re.findall(r"^\s*cause: (.*)$", text, re.MULTILINE)
+    reason = f": {causes[-1].rstrip('.')[:300]}" if causes else ""
     return Trouble(
-        f"uv could not make the environment: {_first(text)}", "its own words are above all"
+        f"uv could not make the environment: {_first(text)}{reason}",
+        "`uv pip install` of the same package may say more",
     )
 
 
 def _missing(found: re.Match[str], _: str, where: Sequence[str]) -> Trouble:
-    name = next(group for group in (found[1], found[3], found[4]) if group)
-    version = (found[2] or "").rstrip(".,")
+    name = found[1] or found[3]
+    version = (found[2] or found[4] or "").rstrip(".,")
     what = f"{name} {version}".strip()
     return Trouble(
         f"{what} is not to be had (any more) from {listed(where)}",
@@ -157,6 +213,14 @@ def _no_wheel(found: re.Match[str], _: str, where: Sequence[str]) -> Trouble:
     )
 
 
+def _other_python(found: re.Match[str], _: str, where: Sequence[str]) -> Trouble:
+    return Trouble(
+        f"{found[2]} {found[3]} is for Python {found[4]} by what {listed(where)} says, and the run "
+        f"had {found[1]}",
+        "make an environment by other means, and reproduce in it with `--env current`",
+    )
+
+
 def _not_built(found: re.Match[str], text: str, _: Sequence[str]) -> Trouble:
     said = _SAID.findall(text[found.end() :])
     reason = said[-1].strip() if said else _first(text[found.end() :])
@@ -167,22 +231,52 @@ def _not_built(found: re.Match[str], text: str, _: Sequence[str]) -> Trouble:
     )
 
 
+def _no_room(found: re.Match[str], text: str, _: Sequence[str]) -> Trouble:
+    line = text[text.rfind("\n", 0, found.start()) + 1 : found.start()]
+    places = re.findall(r"(?<![\w.:/])/[^\s`\"':]+", line + text[found.end() :].partition("\n")[0])
+    where = f" in `{os.path.dirname(places[-1])}`" if places else ""
+    return Trouble(
+        f"nothing can be written{where}: {found[1]}",
+        "environments lie in the store's `cache/`, what uv has fetched where UV_CACHE_DIR says",
+    )
+
+
+def _no_download(found: re.Match[str], _: str, __: Sequence[str]) -> Trouble:
+    return Trouble(f"there is no {found[1]} to fetch", "install it by other means")
+
+
+def _damaged(found: re.Match[str], _: str, where: Sequence[str]) -> Trouble:
+    causes = re.findall(r"cause: (.*)", found[2])
+    reason = f": {causes[-1].rstrip('.')}" if causes else ""
+    return Trouble(
+        f"the file of {found[1]} on {listed(where)} is damaged{reason}",
+        "name another place that has it in UV_INDEX",
+    )
+
+
 def _not_fetched(found: re.Match[str], text: str, _: Sequence[str]) -> Trouble:
     place = redact_text(found[1])
-    refusal = re.search(r"\b(40[134]|5\d\d) [A-Z][\w ]*", text)
-    if refusal is not None and not _NETWORK.search(text):
+    refusal = _STATUS.search(text, found.end())
+    if refusal is None or _NETWORK.search(text):
+        return Trouble(f"{place} cannot be reached", _OTHER_PLACE)
+    status = refusal[1]
+    if status.startswith(("401", "403", "407")):
+        return Trouble(f"{place} refuses: {status}", CREDENTIALS)
+    if status.startswith(("404", "410")):
         return Trouble(
-            f"{place} refuses: {refusal[0]}", "look at the address and at the credentials for it"
+            f"{place} is gone: {status}",
+            "name a place that has it in UV_INDEX, or a directory with its wheel in UV_FIND_LINKS",
         )
     return Trouble(
-        f"{place} cannot be reached", "look at the network, or name a mirror in UV_DEFAULT_INDEX"
+        f"{place} does not serve it: {status}",
+        "try again later, or name a mirror in UV_DEFAULT_INDEX",
     )
 
 
 def _no_network(_: re.Match[str], __: str, where: Sequence[str]) -> Trouble:
     return Trouble(
         f"{listed(where)} cannot be reached",
-        "look at the network, or name a mirror in UV_DEFAULT_INDEX",
+        _OTHER_PLACE,
     )
 
 
@@ -201,12 +295,22 @@ def _changed(found: re.Match[str], _: str, where: Sequence[str]) -> Trouble:
     )
 
 
+def refusal(text: str) -> str | None:
+    """Return the status with which an index sent uv away, of an error that it asked to explain."""
+    found = _LOCKED_OUT.search(text)
+    return None if found is None else found[1]
+
+
 _Describe = Callable[[re.Match[str], str, Sequence[str]], Trouble]
 
 _KINDS: tuple[tuple[re.Pattern[str], _Describe], ...] = (
+    (_NO_ROOM, _no_room),
+    (_NO_DOWNLOAD, _no_download),
     (_OFFLINE, _offline),
     (_MISMATCH, _changed),
     (_NOT_BUILT, _not_built),
+    (_DAMAGED, _damaged),
+    (_OTHER_PYTHON, _other_python),
     (_NO_WHEEL, _no_wheel),
     (_NOT_FETCHED, _not_fetched),
     (_MISSING, _missing),

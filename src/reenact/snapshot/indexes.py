@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reenact.model.environment import PythonFacts
-from reenact.model.lock import Indexes
 from reenact.model.paths import printable
 from reenact.model.secrets import redact_text
+
+if TYPE_CHECKING:
+    from reenact.model.lock import Indexes
 
 _CERTIFICATES = ("SSL_CERT_FILE", "PIP_CERT")
 _PYPI = ("https://pypi.org/simple", "https://pypi.org/simple/", "https://pypi.python.org/simple")
@@ -55,6 +57,9 @@ def read_indexes(
         is_redacted: without the credentials in addresses, for a record. With them they are of use
             only here and now.
     """
+    # Imported here: the names of files and variables are asked for by every run.
+    from reenact.model.lock import Indexes
+
     pip = _pip_settings(env, python)
     uv = _uv_settings(env, project)
 

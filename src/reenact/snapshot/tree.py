@@ -16,7 +16,7 @@ import msgspec
 
 from reenact.errors import Damaged, TooNew
 from reenact.model.identity import Digest
-from reenact.model.paths import path_to_text, printable
+from reenact.model.paths import leads_out, path_to_text, printable
 from reenact.snapshot.rules import (
     CACHES,
     FOLDED_FROM,
@@ -345,6 +345,13 @@ def read_tree(blobs: Blobs, digest: Digest) -> SourceTree:
             f"source tree {digest[:12]} has format {tree.format}, this Reenact reads {TREE_FORMAT}",
             hint="install the version of Reenact that wrote it, or a later one",
         )
+    for path in (*(file[0] for file in tree.files), *(link[0] for link in tree.links)):
+        if leads_out(path):
+            # Nobody writes such a tree by mistake.
+            raise Damaged(
+                f"blob {digest[:12]} is no source tree: `{path}` leads out of it",
+                hint="do not use what it came with",
+            )
     return tree
 
 

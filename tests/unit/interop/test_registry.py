@@ -54,21 +54,21 @@ def registry() -> Iterator[str]:
 def test_a_tag_gets_the_digest_of_what_it_stands_for(registry: str) -> None:
     image = f"{registry}/team/python:3.11"
 
-    assert with_digest(image) == f"{image}@{DIGEST}"
+    assert with_digest(image, {}) == f"{image}@{DIGEST}"
 
 
 def test_an_image_with_a_digest_is_not_asked_for() -> None:
-    assert with_digest(f"python@{DIGEST}") == f"python@{DIGEST}"
+    assert with_digest(f"python@{DIGEST}", {}) == f"python@{DIGEST}"
 
 
 def test_an_image_that_is_not_there_is_named(registry: str) -> None:
     with pytest.raises(ReenactError, match="there is no image"):
-        with_digest(f"{registry}/team/python:9")
+        with_digest(f"{registry}/team/python:9", {})
 
 
 def test_a_registry_that_does_not_answer_is_named() -> None:
     with pytest.raises(ReenactError, match=r"127\.0\.0\.1:9 cannot be reached"):
-        with_digest("127.0.0.1:9/python:3.11")
+        with_digest("127.0.0.1:9/python:3.11", {})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,15 +11,16 @@ from reenact.model.environment import CondaPackage, Environment, PrefixKind, Pyt
 from reenact.model.lock import Lock
 from reenact.rebuild.conda import create, explicit
 
+HERE = f"{sys.platform}-{os.uname().machine}"
 URL = "https://conda.example/linux-64/a-1-0.conda"
 
 
-def environment() -> Environment:
+def environment(platform: str = HERE) -> Environment:
     python = Python(
         version="3.11.7",
         implementation="cpython",
         prefix_kind=PrefixKind.CONDA,
-        platform="linux-x86_64",
+        platform=platform,
     )
     return Environment(
         python=python, conda=(CondaPackage(name="a", version="1", build="0", url=URL),)
@@ -28,7 +30,7 @@ def environment() -> Environment:
 def test_the_file_names_every_package_by_its_address() -> None:
     text = explicit(environment(), Lock(conda=(f"{URL}#0123",)))
 
-    assert text == f"# platform: linux-x86_64\n@EXPLICIT\n{URL}#0123\n"
+    assert text == f"# platform: {HERE}\n@EXPLICIT\n{URL}#0123\n"
 
 
 def test_without_a_lock_addresses_have_to_do() -> None:
@@ -63,3 +65,8 @@ def test_a_failure_of_conda_is_said_in_its_words(tmp_path: Path) -> None:
 
     with pytest.raises(ReenactError, match="critical: no such channel"):
         create(environment(), Lock(), str(tmp_path / "env"), {"PATH": str(tmp_path)})
+
+
+def test_builds_for_another_machine_are_refused() -> None:
+    with pytest.raises(ReenactError, match="builds for plan9-mips"):
+        create(environment("plan9-mips"), Lock(), "/nowhere/env", {"PATH": "/nowhere"})

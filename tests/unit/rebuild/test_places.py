@@ -14,7 +14,7 @@ def lock(version: str = "1.0", **indexes: object) -> Lock:
 
 
 def test_without_settings_it_is_pypi() -> None:
-    [places] = places_of(lock(), Indexes())
+    places, offline = places_of(lock(), Indexes())
 
     assert places.options() == [
         "--default-index",
@@ -23,6 +23,7 @@ def test_without_settings_it_is_pypi() -> None:
         "unsafe-best-match",
     ]
     assert places.names() == ["PyPI"]
+    assert "--offline" in offline.options()
 
 
 def test_the_main_index_comes_first() -> None:
@@ -33,7 +34,7 @@ def test_the_main_index_comes_first() -> None:
 
 def test_the_index_of_this_machine_stands_in_for_pypi() -> None:
     recorded = {"index": "https://then.example/s"}
-    first, second = places_of(lock(**recorded), Indexes(index="https://now.example/s"))
+    first, second, _ = places_of(lock(**recorded), Indexes(index="https://now.example/s"))
 
     assert first.indexes() == ("https://now.example/s", "https://then.example/s")
     assert second.indexes() == ("https://now.example/s",)

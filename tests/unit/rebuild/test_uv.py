@@ -23,10 +23,35 @@ WHERE = ["PyPI", "/wheels"]
         ),
         (
             (
+                "error: No solution found when resolving dependencies\n"
+                "  cause: Because there is no version\n         of gamma==1.0 and you require\n"
+                "         gamma==1.0, we can conclude"
+            ),
+            "gamma 1.0 is not to be had (any more) from PyPI, /wheels",
+            "gamma",
+        ),
+        (
+            (
+                "error: Failed to download `gamma==1.0`\n"
+                "  cause: Failed to extract archive: gamma-1.0-py3-none-any.whl\n"
+                "  cause: I/O operation failed during extraction\n"
+                "  cause: failed to write to file `/cache/.tmpL/gamma/a.so`: No space left on device"
+                " (os error 28)"
+            ),
+            "nothing can be written in `/cache/.tmpL/gamma`: No space left on device",
+            None,
+        ),
+        (
+            "error: No download found for request: cpython-3.99-linux-x86_64-gnu",
+            "there is no cpython-3.99-linux-x86_64-gnu to fetch",
+            None,
+        ),
+        (
+            (
                 "  cause: Because gone-away was not found in the package registry and you require"
                 " gone-away==1.0, we can conclude that your requirements are unsatisfiable."
             ),
-            "gone-away is not to be had (any more) from PyPI, /wheels",
+            "gone-away 1.0 is not to be had (any more) from PyPI, /wheels",
             "gone-away",
         ),
         (

@@ -10,7 +10,7 @@ import pytest
 from reenact.model.environment import Environment, Origin, OriginKind, PythonFacts
 from reenact.model.lock import Lock, Locked, decode_lock
 from reenact.model.paths import text_to_path
-from reenact.snapshot import lock as lock_module
+from reenact.snapshot import locked as locked_module
 from reenact.snapshot.environment import capture_environment
 from reenact.snapshot.lock import LockFound, known_lock, make_lock
 from reenact.snapshot.tree import read_tree
@@ -141,6 +141,18 @@ class TestWhatNoIndexHas:
         assert world.content(str(package.files))["alpha/__init__.py"] == b"x = 3\n"
         assert package.digest != before
 
+    def test_hashes_that_a_build_tool_left_out_do_not_matter(self, world: World) -> None:
+        wheel = make_wheel(world.wheels, "alpha", "1.0+mine", ALPHA)
+        install(world.python, wheel)
+        whole = world.one("alpha").digest
+        site = next((Path(world.python).parents[1] / "lib").glob("python*")) / "site-packages"
+        record = site / "alpha-1.0+mine.dist-info" / "RECORD"
+        lines = [line.rsplit(",", 2)[0] + ",," for line in record.read_text().splitlines()]
+        record.write_text("\n".join(lines) + "\n")
+        os.utime(site)
+
+        assert world.one("alpha").digest == whole
+
     def test_what_is_on_an_index_is_not_kept(self, world: World) -> None:
         make_wheel(world.wheels, "alpha", "1.0", ALPHA)
         install(world.python, "--no-index", "--find-links", world.wheels, "alpha==1.0")
@@ -151,7 +163,7 @@ class TestWhatNoIndexHas:
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         install(world.python, make_wheel(world.wheels, "alpha", "1.0+cpu", ALPHA))
-        monkeypatch.setattr(lock_module, "KEPT_LIMIT", 10)
+        monkeypatch.setattr(locked_module, "KEPT_LIMIT", 10)
 
         package = world.one("alpha")
 
@@ -176,7 +188,7 @@ class TestWhatNoIndexHas:
     ],
 )
 def test_what_came_from_the_network_has_an_address(origin: Origin | None, url: str | None) -> None:
-    assert lock_module._url_of(origin) == url
+    assert locked_module._url_of(origin) == url
 
 
 def editable(world: World, source: Path) -> None:

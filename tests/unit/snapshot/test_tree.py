@@ -630,3 +630,19 @@ def test_a_blob_that_the_store_lost_is_put_again_for_an_unchanged_file(tmp_path:
 
     assert again.tree == first.tree
     assert blobs.get(first.sources[0].digest) == b"x = 1\n"
+
+
+@pytest.mark.parametrize(
+    "path", ["../outside.py", "/etc/outside", "inner/../../outside.py", r"\x2e\x2e/outside.py"]
+)
+def test_a_tree_that_leads_out_of_itself_is_refused(tmp_path: Path, path: str) -> None:
+    blobs = Blobs(str(tmp_path / "blobs"))
+    content = blobs.put(b"x")
+    for tree in (
+        SourceTree(files=[(path, 0o644, 1, content)]),
+        SourceTree(files=[], links=[(path, "x")]),
+    ):
+        digest = blobs.put(msgspec.json.encode(tree))
+
+        with pytest.raises(Damaged, match="leads out of it"):
+            read_tree(blobs, digest)
