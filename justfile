@@ -31,10 +31,12 @@ test *ARGS="-n 2":
 unit:
     {{python}} -m pytest tests/unit -n 2
 
-# the environment with real frameworks that their tests run in
+# the environments with real frameworks that their tests run in
 frameworks:
     uv venv -q --allow-existing --python {{python}} .venv-frameworks
     uv pip install -q --python .venv-frameworks/bin/python --index-strategy unsafe-best-match --find-links "$(pip config get global.find-links 2>/dev/null || echo .)" -r requirements-frameworks.txt
+    uv venv -q --allow-existing --python {{python}} .venv-tensorflow
+    uv pip install -q --python .venv-tensorflow/bin/python --index-strategy unsafe-best-match -r requirements-tensorflow.txt
 
 # figures beside Guild AI and plain Python; see benchmarks/README.md
 bench *ARGS:
@@ -44,6 +46,7 @@ bench *ARGS:
 lock:
     uv pip compile --python-version 3.11 --index-strategy unsafe-best-match --find-links "$(pip config get global.find-links 2>/dev/null || echo .)" --no-header --no-emit-index-url --no-emit-find-links --no-annotate -q requirements-frameworks.in -o requirements-frameworks.txt
     sed -i 's/+cpu//' requirements-frameworks.txt
+    uv pip compile --python-version 3.11 --index-strategy unsafe-best-match --no-header --no-emit-index-url --no-annotate -q requirements-tensorflow.in -o requirements-tensorflow.txt
     uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-annotate -q pyproject.toml requirements-dev.in -o requirements-dev.txt
 
 # write the published JSON Schema of project files anew

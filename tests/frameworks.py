@@ -1,6 +1,7 @@
-"""The environment with real frameworks, which is not the one that Reenact is installed in.
+"""The environments with real frameworks, which are not the one that Reenact is installed in.
 
-`just frameworks` makes it, in `.venv-frameworks`; `$REENACT_FRAMEWORKS` names another interpreter.
+`just frameworks` makes them; `$REENACT_FRAMEWORKS` names another interpreter. TensorFlow and JAX have
+one of their own, since others use them where they are there, which takes seconds at each import.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ import pytest
 QUICK = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""}
 """Variables of scripts that use frameworks: to compile all of torch anew for each takes minutes."""
 
-_PYTHON = Path(__file__).parents[1] / ".venv-frameworks" / "bin" / "python"
+_ENVIRONMENTS = (".venv-frameworks", ".venv-tensorflow")
 
 
 def python_with(*modules: str) -> str:
     """Return an interpreter that has these modules; skip the test without one, fail in CI."""
-    python = os.environ.get("REENACT_FRAMEWORKS") or str(_PYTHON)
-    missing = [name for name in modules if not _has(python, name)]
-    if not missing:
-        return python
-    text = f"{', '.join(missing)} not found by {python}: run `just frameworks`"
+    named = os.environ.get("REENACT_FRAMEWORKS")
+    root = Path(__file__).parents[1]
+    pythons = [named] if named else [str(root / name / "bin/python") for name in _ENVIRONMENTS]
+    for python in pythons:
+        if all(_has(python, name) for name in modules):
+            return python
+    text = f"neither of {pythons} has {', '.join(modules)}: run `just frameworks`"
     if os.environ.get("CI"):
         pytest.fail(f"{text}; CI tests everything")
     pytest.skip(text)

@@ -579,6 +579,68 @@ def test_a_failure_that_comes_back_is_said_to_be_one(desk: Desk) -> None:
     assert "failed as the original did" in found["remarks"][0]["message"]
 
 
+@pytest.mark.parametrize(
+    ("script", "verdict", "summary"),
+    [
+        ("import random; print([random.random()])", "identical", "what it printed is identical"),
+        (
+            "import time; print('4 rows'); print(f'done in {time.perf_counter()}s')",
+            "within tolerance",
+            "what it printed is within tolerance: same content; left out: time of 1 line",
+        ),
+        ("import os; print('ok'); print([os.urandom(9)])", "differs", "what it printed: line 2: "),
+        ("pass", "inconclusive", "nothing to compare: no metric, no output, nothing printed"),
+        (
+            "print('no data'); raise SystemExit(3)",
+            "identical",
+            "what it printed is identical; it failed as the original did",
+        ),
+    ],
+)
+def test_a_script_that_only_prints_is_judged_by_what_it_prints(
+    desk: Desk, script: str, verdict: str, summary: str
+) -> None:
+    desk.write("say.py", script)
+
+    _, found = reproduce(desk, desk.run("say.py"))
+
+    assert found["verdict"] == verdict, found
+    assert found["summary"].startswith(summary)
+
+
+def test_a_difference_in_what_was_printed_is_named_beside_a_result(desk: Desk) -> None:
+    desk.write("both.py", "import os\nprint('loss: 1')\nprint([os.urandom(9)])\n")
+
+    status, found = reproduce(desk, desk.run("both.py"))
+
+    assert (status, found["verdict"]) == (0, "within tolerance")
+    assert "not decisive: what it printed (line 2: " in found["summary"]
+
+
+def test_scores_that_were_measured_in_one_run_only_are_left_out(desk: Desk) -> None:
+    desk.write(
+        "fits.py",
+        """
+import reenact
+
+missing = 9
+for fit in range(3):
+    reenact.log({"loss": fit}, step=fit)
+    if fit != missing:
+        reenact.log({"SVR.train_score": 0.5 + fit}, step=fit)
+""",
+    )
+    first, second = desk.run("fits.py"), desk.run("fits.py", "missing=1")
+
+    done = desk.reenact("judge", first, second, "--json")
+
+    (found,) = json.loads(done.out)["reproductions"]
+    assert [(one["name"], one["verdict"], one["points"]) for one in found["series"]] == [
+        ("loss", "identical", 3),
+        ("SVR.train_score", "identical", 2),
+    ]
+
+
 def test_fsck_names_a_damaged_verdict(desk: Desk) -> None:
     _, found = reproduce(desk, desk.run("train.py"))
     (desk.store / f"reproductions/{found['id']}.json").write_text("{")
@@ -608,7 +670,7 @@ def test_no_interpreter_is_no_reproduction(desk: Desk) -> None:
 
 
 def data_set(desk: Desk) -> str:
-    """Run a script over a directory of which half is source; return the run's id."""
+    """Run a script over a directory of which half is source, the rest not kept; return the run's id."""
     for number in range(60):
         desk.write(f"set/{number}.txt", f"row {number}\n")
         desk.write(f"set/{number}.bin", bytes([number, 0, 255]) * 100)
@@ -617,7 +679,7 @@ def data_set(desk: Desk) -> str:
         "import os\n"
         "print('size:', sum(sum(open(f'set/{n}', 'rb').read()) for n in sorted(os.listdir('set'))))",
     )
-    return desk.run("sum.py")
+    return desk.run("sum.py", "--keep-data", "none")
 
 
 def test_source_in_a_data_set_comes_from_the_store(desk: Desk) -> None:
@@ -686,3 +748,21 @@ def test_a_result_that_comes_back_in_some_runs_only_has_not_come_back(desk: Desk
     status, found = reproduce(desk, first, "--repeat", "2")
     assert (status, found["verdict"]) == (4, "inconclusive"), found
     assert found["summary"].startswith("1 of 2 runs failed"), found
+
+
+@pytest.mark.parametrize(
+    ("script", "cause"),
+    [
+        ("from time import perf_counter as now\nopen('a.bin', 'wb').write(b'%f' % now())",
+         "the clock: time.perf_counter (say.py:2)"),
+        ("import os\nprint([os.urandom(9)])",
+         "the operating system's chance: os.urandom (say.py:2)"),
+    ],
+)  # fmt: skip
+def test_what_in_the_script_may_be_why_is_named(desk: Desk, script: str, cause: str) -> None:
+    desk.write("say.py", script)
+
+    status, found = reproduce(desk, desk.run("say.py"))
+
+    assert (status, found["verdict"]) == (3, "differs")
+    assert [f"{one['what']} ({one['detail']})" for one in found["causes"]] == [cause]

@@ -83,6 +83,15 @@ def test_a_command_gets_its_flag_as_it_was_typed(tmp_path: Path, setting: str, w
     assert told["argv"] == ["--x", word, f"pre{word}post"]
 
 
+def test_a_flag_that_is_written_as_for_python_is_said_to_be_another_way(tmp_path: Path) -> None:
+    world = World(tmp_path, {"train.py": _ARGPARSE})
+
+    done = _run(world, "train.py", "--lr", "0.2")
+
+    assert done.returncode == 2
+    assert "a flag of the script is `lr=VALUE`" in done.stderr
+
+
 def test_flags_are_exported_to_any_command(tmp_path: Path) -> None:
     world = World(tmp_path, {"run.sh": 'echo "$FLAG_LR $FLAG_A_B $FLAG_NAME"; echo "$@"\n'})
 

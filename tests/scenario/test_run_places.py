@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from commands import Desk
+
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -126,3 +128,18 @@ def test_a_script_in_a_directory_for_everybody_is_loose(home: Path, tmp_path: Pa
 
     assert done.stdout == "fine\n"
     assert sources(shared) == ["train.py"]
+
+
+def test_a_path_that_leads_out_of_the_project_is_warned_of(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.csv").write_text("1")
+    desk.write("train.py", "import glob\nprint(glob.glob('../data/*.csv'), '../nothing')\n")
+
+    done = desk.reenact("run", "train.py")
+
+    assert done.out == "[] ../nothing\n"
+    assert "`../data/*.csv` may be outside the project" in done.err
+    assert "warning" not in desk.reenact("run", "train.py", "--in-place").err
+    (tmp_path / "reenact.yml").touch()
+    assert desk.reenact("run", "train.py") == (0, "['../data/a.csv'] ../nothing\n", "")

@@ -39,6 +39,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     time_limit_s: float | None = None
     gpus: str | None = None
     save_models: bool = False
+    keep_data: str | None = None
     trace_files: str = "preload"
     gpus_per_trial: int | None = None
     fail_fast: bool = False
@@ -60,6 +61,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             time_limit_s=self.time_limit_s,
             gpus=self.gpus,
             save_models=self.save_models,
+            keep_data=self.keep_data,
             trace_files=self.trace_files,
             among=self.among,
             seed=self.seed,
@@ -90,6 +92,7 @@ def asked_of(request: RunRequest) -> Asked:
         time_limit_s=request.time_limit_s,
         gpus=request.gpus,
         save_models=request.save_models,
+        keep_data=request.keep_data,
         trace_files=request.trace_files,
         among=request.among,
         seed=request.seed,

@@ -191,7 +191,7 @@ def _conclude(
         if stored.status is not Status.COMPLETED:
             remarks[f"run {stored.id[:8]} failed: {failure_words(stored)}"] = None
     verdicts = [
-        _judge(claim, [runs.get(w.run_id) for w in groups[claim.needs]]) for claim in claims
+        judge_runs(claim, [runs.get(w.run_id) for w in groups[claim.needs]]) for claim in claims
     ]
     verdict, summary = overall(claims=verdicts, expectation=draft.expectation)
     changed = _changed_packages(context, claims, python)
@@ -207,7 +207,8 @@ def _conclude(
     )
 
 
-def _judge(claim: Claim, runs: Sequence[StoredRun | None]) -> ClaimVerdict:
+def judge_runs(claim: Claim, runs: Sequence[StoredRun | None]) -> ClaimVerdict:
+    """Return what runs say of a claim; None is one that did not start."""
     definition = claim.definition
     fine = [run for run in runs if run is not None and run.status is Status.COMPLETED]
     values = [last_values(run) for run in fine]

@@ -32,6 +32,7 @@ from reenact.actions.diff_environment import diff_environment, diff_machine, dif
 from reenact.actions.diff_source import (
     diff_source,
     diff_trees,
+    is_outside_source,
     name_of,
     recorded_source,
     unknown_source,
@@ -207,9 +208,12 @@ def _diff_redacted(a: Mapping[str, FlagValue], b: Mapping[str, FlagValue]) -> Se
 
 
 def _diff_inputs(blobs: Blobs, a: StoredRun, b: StoredRun) -> Section[Change]:
-    """Compare inputs, those in memory too; of data sets that differ, file by file."""
-    before = {file.path: file for file in a.record.inputs}
-    after = {file.path: file for file in b.record.inputs}
+    """Compare inputs, those in memory too; of data sets that differ, file by file.
+
+    Modules from outside the project are source.
+    """
+    before = {file.path: file for file in a.record.inputs if not is_outside_source(file)}
+    after = {file.path: file for file in b.record.inputs if not is_outside_source(file)}
     remarks: list[str] = []
     for path in [p for p in before if p in after and before[p].digest == after[p].digest]:
         if before[path].files is not None and before[path].digest is not None:

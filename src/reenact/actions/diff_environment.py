@@ -150,7 +150,7 @@ def _tool_facts(tools: Iterable[Tool]) -> dict[str, FlagValue]:
 
 def _version(package: Package | CondaPackage) -> str:
     if isinstance(package, CondaPackage):
-        return " ".join(filter(None, (package.version, package.build, package.channel)))
+        return " ".join(filter(None, (package.version, package.build, _channel(package))))
     origin = package.origin
     if origin is None:
         return package.version
@@ -159,6 +159,13 @@ def _version(package: Package | CondaPackage) -> str:
     if origin.subdirectory:
         place += f"#subdirectory={origin.subdirectory}"
     return f"{package.version} ({origin.kind} {place})"
+
+
+def _channel(package: CondaPackage) -> str | None:
+    """Return where a package came from: of channels every tool writes in its own words."""
+    if package.url is None:
+        return package.channel
+    return "/".join(package.url.split("/")[:-2])
 
 
 def _is_known(field: str, before: _Described, after: _Described, remarks: list[str]) -> bool:

@@ -21,6 +21,7 @@ from reenact.actions.context import Context
 from reenact.errors import ReenactError
 from reenact.model.identity import Digest
 from reenact.model.paths import path_to_text, text_to_path
+from reenact.model.run import File, Run
 from reenact.snapshot.git import GitView
 from reenact.snapshot.project_root import ProjectRoot, hash_text
 from reenact.snapshot.tree import read_tree, take_snapshot
@@ -42,19 +43,36 @@ class _Tree(NamedTuple):
 def diff_source(
     blobs: Blobs, a: StoredRun, b: StoredRun, patterns: tuple[str, ...]
 ) -> Section[SourceChange]:
-    """Compare the source of two runs."""
+    """Compare the source of two runs, with the modules from outside their projects."""
     old, new = a.record.source, b.record.source
     if old is None or new is None:
         sides = ((old, name_of(a, "A")), (new, name_of(b, "B")))
         return unknown_source([name for source, name in sides if source is None])
-    if old.tree == new.tree:
+    outside = outside_source(a.record), outside_source(b.record)
+    if old.tree == new.tree and outside[0] == outside[1]:
         return Section()
     try:
         before, after = recorded_source(blobs, old.tree), recorded_source(blobs, new.tree)
     except ReenactError as error:
         change = SourceChange(name="*", kind=ChangeKind.CHANGED)
         return Section((change,), (f"which files differ is not known: {error.message}",), False)
+    before.files.update(outside[0])
+    after.files.update(outside[1])
     return diff_trees(before, after, patterns)
+
+
+def outside_source(run: Run) -> dict[str, SourceState]:
+    """Return the modules from outside a run's project, by absolute path."""
+    return {
+        file.path: SourceState(mode=0o644, size_bytes=file.size_bytes or 0, digest=file.digest)
+        for file in run.inputs
+        if is_outside_source(file)
+    }
+
+
+def is_outside_source(file: File) -> bool:
+    """Tell whether an input is a module from outside the project, whose content is kept."""
+    return file.role == "source" and file.digest is not None and os.path.isabs(file.path)
 
 
 def name_of(stored: StoredRun, side: str) -> str:
@@ -233,6 +251,8 @@ def _common(a: list[str], b: list[str]) -> int:
 
 def _header(path: str, old: SourceState | None, new: SourceState | None) -> str:
     """Return the lines by which `git apply` knows the file."""
+    # Of a module from outside the project the path is one from the root.
+    path = path.lstrip("/")
     text = f"diff --git {_quoted(f'a/{path}')} {_quoted(f'b/{path}')}\n"
     if old is None and new is not None:
         return f"{text}new file mode {_git_mode(new)}\n"
@@ -246,6 +266,7 @@ def _header(path: str, old: SourceState | None, new: SourceState | None) -> str:
 
 
 def _header_names(path: str, old: SourceState | None, new: SourceState | None) -> tuple[str, str]:
+    path = path.lstrip("/")
     return (
         "/dev/null" if old is None else _quoted(f"a/{path}"),
         "/dev/null" if new is None else _quoted(f"b/{path}"),

@@ -53,6 +53,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         gpus: value for CUDA_VISIBLE_DEVICES; the empty string hides all.
         trace_files: one of `run_files.TRACES`.
         save_models: keep the models that frameworks train, as files in the run directory.
+        keep_data: of which inputs the content is kept: `none`, `small`, `all`; None says nothing.
         directory: working directory of the process, relative to that of the command.
         descriptors: file descriptors beside the standard ones that the process shares with us.
         parent: the run that starts this one, which is number `part` of its parts.
@@ -66,6 +67,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
         deterministic: frameworks are told to compute without chance where they can.
         restored: environment variables as another run had them, which this one is to show again:
             they count more than the environment and less than `variables`.
+        set_then: those of `restored` that the user of the other run had set.
         reproduces: the run whose result this one, which is like it, is to show again.
         resumes: the run that this one goes on from.
         base: directory that stands for the project, where the one of the record is not there.
@@ -94,6 +96,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     time_limit_s: float | None = None
     gpus: str | None = None
     save_models: bool = False
+    keep_data: str | None = None
     trace_files: str = "preload"
     quiet: bool = False
     background: bool = False
@@ -108,6 +111,7 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     no_seed: bool = False
     deterministic: bool = False
     restored: Mapping[str, str] = {}
+    set_then: frozenset[str] = frozenset()
     reproduces: RunId | None = None
     resumes: RunId | None = None
     base: str | None = None
@@ -453,7 +457,13 @@ def _ground_again(request: RunRequest, former: Run, context: Context) -> Ground:
                 f"`{name}` of run {former.id[:8]} was a secret and is not recorded",
                 hint=f"give it again: `{name}=…`, or `--env {name}=…`",
             )
-    request = msgspec.structs.replace(request, settings=settings, variables=variables)
+    request = msgspec.structs.replace(
+        request,
+        settings=settings,
+        variables=variables,
+        gpus=request.gpus if request.gpus is not None else _gpus_of(request, former),
+        keep_data=request.keep_data or former.keep_data,
+    )
     root_path = request.base or text_to_path(former.project.root)
     if not os.path.isdir(root_path):
         root_path = context.root.path
@@ -485,6 +495,16 @@ def _ground_again(request: RunRequest, former: Run, context: Context) -> Ground:
         if target.script is not None:
             target = target._replace(script=f"{root.path}/{os.path.relpath(target.script, staged)}")
     return Ground(request, root, os.path.realpath(here), target, flags, former, source)
+
+
+def _gpus_of(request: RunRequest, former: Run) -> str | None:
+    """Return the GPUs that a run was given by its user, for another one that is like it."""
+    if request.reproduces is not None and former.gpus != "":
+        # They are numbered otherwise on another machine; but what ran without one does so again.
+        return None
+    # A trial has those that were free.
+    is_trial = former.parent is not None and request.restart is None
+    return None if is_trial and former.gpus != "" else former.gpus
 
 
 def _ground_of_former(

@@ -432,6 +432,7 @@ class _Pipeline:
                 time_limit_s=own.time_limit_s,
                 gpus=own.gpus,
                 save_models=own.save_models,
+                keep_data=own.keep_data,
                 trace_files=own.trace_files,
                 among=self._among() if own.among is not None else None,
                 quiet=is_quiet,

@@ -13,6 +13,7 @@ from reenact import __version__
 from reenact.actions.context import Context
 from reenact.actions.ground import Ground, RunRequest, find_ground, is_inside
 from reenact.actions.randomness import choose_seed, is_deterministic, with_seed
+from reenact.actions.reaching_out import paths_out
 from reenact.actions.run_definition import encode_definition
 from reenact.errors import CannotRun, UsageError
 from reenact.model.flags import FlagSet, FlagValue, Global
@@ -122,6 +123,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             staged=None if former is None else former.staged,
             reproduces=request.reproduces if former is None else former.reproduces,
             resumes=request.resumes if former is None else former.resumes,
+            gpus=request.gpus,
+            keep_data=None if request.keep_data == "small" else request.keep_data,
         )
 
     def _run_attributes(self) -> dict[str, FlagValue]:
@@ -145,7 +148,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """
         request = self.request
         own = {} if self.prepared is None else self.prepared.own_env
-        found = {**env, **own, **request.variables}
+        restored = {n: v for n, v in request.restored.items() if n in request.set_then}
+        found = {**env, **own, **restored, **request.variables}
         if request.gpus is not None:
             found["CUDA_VISIBLE_DEVICES"] = request.gpus
         hidden = () if self.prepared is None else self.prepared.secret_variables
@@ -295,6 +299,8 @@ def plan_on(ground: Ground, request: RunRequest, context: Context) -> Plan:
         words = notebook_command(target.words[0], find_python(env, request.python), env)
     else:
         words = list(target.words)
+    if not request.in_place and request.reproduces is None:
+        remarks += paths_out(target.script, directory, root.path)
     project = _project_of(former, request, root, env, context)
     operation = Operation(
         name=printable(name),

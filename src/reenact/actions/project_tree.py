@@ -140,7 +140,8 @@ def _with_provided(tree: ProjectTree, plan: Plan) -> ProjectTree:
                             links[inner] = (-1, -1)
         links.pop(path, None)
         whole.discard(path)
-        if path in absent:
+        is_directory = path in directories or os.path.isdir(provided.get(path, ""))
+        if path in absent or not is_directory:
             continue
         # What is linked as one has nothing of the project below it.
         below = f"{path}/"

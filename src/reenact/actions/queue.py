@@ -99,6 +99,7 @@ def as_asked(request: RunRequest, run: Run, context: Context) -> RunRequest:
         time_limit_s=request.time_limit_s or asked.time_limit_s,
         gpus=asked.gpus if request.gpus is None else request.gpus,
         save_models=request.save_models or asked.save_models,
+        keep_data=request.keep_data or asked.keep_data,
         trace_files=asked.trace_files,
         restored=asked.restored,
     )

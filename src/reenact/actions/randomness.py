@@ -43,12 +43,22 @@ _OF_SWITCHES = (
     "NPY_DISABLE_CPU_FEATURES",
 )
 """Variables on which results depend to the last bit."""
-_TORCH_SWITCHES = (
-    "deterministic_algorithms",
-    "cudnn_deterministic",
-    "cudnn_benchmark",
-    "float32_matmul_precision",
-)
+_FRAMEWORK_SWITCHES = {
+    "torch": (
+        "deterministic_algorithms",
+        "cudnn_deterministic",
+        "cudnn_benchmark",
+        "float32_matmul_precision",
+    ),
+    "tensorflow": ("op_determinism",),
+    "jaxlib": (
+        "default_matmul_precision",
+        "default_prng_impl",
+        "enable_x64",
+        "threefry_partitionable",
+    ),
+}
+"""Framework, as `leaving.py` of the probe names it -> what it says of itself in the end."""
 _XLA_FLAG = "--xla_gpu_deterministic_ops=true"
 _THREAD_VARIABLES = {
     "openmp": ("OMP_NUM_THREADS",),
@@ -57,9 +67,17 @@ _THREAD_VARIABLES = {
     "mkl": ("MKL_NUM_THREADS",),
     "blis": ("BLIS_NUM_THREADS",),
     "numexpr": ("NUMEXPR_NUM_THREADS", "NUMEXPR_MAX_THREADS"),
+    "tensorflow": ("TF_NUM_INTRAOP_THREADS",),
+    "xla": ("NPROC",),
 }
 """What a library of numbers, as in `ThreadPool.api`, reads its number of threads from."""
-_PINNED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_PINNED = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+)
 
 
 def choose_seed(
@@ -137,7 +155,9 @@ def with_seed(
         found[DETERMINISTIC] = "1"
         threads = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
         for name, value in (*SWITCHES.items(), *((name, threads) for name in _PINNED)):
-            found.setdefault(name, value)
+            # Told so, TensorFlow refuses to draw without a seed.
+            if seed is not None or name != "TF_DETERMINISTIC_OPS":
+                found.setdefault(name, value)
         if "xla_gpu_deterministic_ops" not in found.get("XLA_FLAGS", ""):
             found["XLA_FLAGS"] = f"{found.get('XLA_FLAGS', '')} {_XLA_FLAG}".strip()
     return found
@@ -191,11 +211,12 @@ def randomness_of(run: Run, directory: str, runtime: Mapping[str, Any] | None) -
 def _switches(runtime: Mapping[str, Any]) -> dict[str, str]:
     variables = runtime.get("variables") or {}
     found = {name: str(variables[name]) for name in _OF_SWITCHES if name in variables}
-    torch = (runtime.get("frameworks") or {}).get("torch") or {}
-    for name in _TORCH_SWITCHES:
-        if torch.get(name) is not None:
-            value = torch[name]
-            found[f"torch.{name}"] = str(value).lower() if isinstance(value, bool) else str(value)
+    for framework, names in _FRAMEWORK_SWITCHES.items():
+        said = (runtime.get("frameworks") or {}).get(framework) or {}
+        for name in names:
+            if (value := said.get(name)) is not None:
+                text = str(value).lower() if isinstance(value, bool) else str(value)
+                found[f"{framework.removesuffix('lib')}.{name}"] = text
     return found
 
 

@@ -9,7 +9,8 @@ from reenact.errors import NotFound, ReenactError
 from reenact.model.environment import Environment, decode_environment
 from reenact.model.lock import Lock, decode_lock
 from reenact.model.run import Run
-from reenact.rebuild.environment import Rebuilt, rebuild
+from reenact.rebuild.environment import rebuild
+from reenact.rebuild.making import Rebuilt
 
 
 def rebuild_environment(

@@ -14,7 +14,7 @@ import msgspec
 
 from reenact.actions.randomness import randomness_of
 from reenact.actions.run_definition import attributes_of_run, scalars_of_run
-from reenact.actions.run_end import remove_testimony
+from reenact.actions.run_end import remove_testimony, write_with_blobs
 from reenact.actions.run_facts import runtime_of
 from reenact.actions.run_files import look_at_run, required_inputs, with_files, with_writers
 from reenact.errors import ReenactError
@@ -129,10 +129,7 @@ def _close(store: Store, run: Run, directory: str) -> None:
         from reenact.actions.composed_flags import with_composed_flags
 
         closed = with_composed_flags(closed, directory)
-    with store.writing():
-        for content in blobs:
-            store.blobs.put(content)
-        store.write_run(closed)
+    write_with_blobs(store, closed, blobs)
     _clear(store, run, keeps_journals=False)
     compact_points(record_directory)
 

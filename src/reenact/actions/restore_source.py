@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from reenact.actions.context import Context
 from reenact.errors import CannotRun, ReenactError, UsageError
-from reenact.model.paths import path_to_text, text_to_path
+from reenact.execute.data_sets import read_data_set
+from reenact.model.paths import leads_out, path_to_text, text_to_path
 from reenact.model.run import Run
 from reenact.snapshot.tree import read_tree
 from reenact.store.files import delete_tree, temporary_name, write_all
@@ -85,14 +86,24 @@ def _write(context: Context, run: Run, directory: str) -> RestoredSource:
     known = {path for path, *_ in tree.files}
     absent = []
     for file in run.inputs:
-        if os.path.isabs(file.path) or file.path in known or file.origin is not None:
+        is_elsewhere = os.path.isabs(file.path) or leads_out(file.path)
+        if is_elsewhere or file.path in known or file.origin is not None:
             continue
-        if file.files is None and file.digest is not None and blobs.has(file.digest):
-            _write_file(f"{directory}/{text_to_path(file.path)}", blobs.get(file.digest), 0o644)
-            files += 1
-            size_bytes += file.size_bytes or 0
-        else:
+        if file.digest is None or not blobs.has(file.digest) or (file.files and not file.is_kept):
             absent.append(path_to_text(text_to_path(file.path)))
+            continue
+        data = [(file.path, file.digest)]
+        if file.files is not None:
+            listed = read_data_set(blobs, file.digest).files
+            data = [(f"{file.path}/{name}", one) for name, _, one in listed if one is not None]
+        for text, digest in data:
+            path = os.path.normpath(text_to_path(text))
+            if path_to_text(path) in known:
+                continue
+            content = blobs.get(digest)
+            _write_file(f"{directory}/{path}", content, 0o644)
+            files += 1
+            size_bytes += len(content)
     for text, target in tree.links:
         link = f"{directory}/{text_to_path(text)}"
         os.makedirs(os.path.dirname(link), exist_ok=True)

@@ -15,7 +15,7 @@ from reenact.actions.project_tree import PlannedTree, changed_files, look_at_tre
 from reenact.actions.randomness import SUPERVISOR, begun, randomness_of
 from reenact.actions.resources import Progress, RequirementFailed
 from reenact.actions.run_directory import claim, publish, take_over
-from reenact.actions.run_end import reserve, write_end
+from reenact.actions.run_end import put_blobs, reserve, write_end
 from reenact.actions.run_facts import RunFacts
 from reenact.actions.run_files import (
     look_at_run,
@@ -46,7 +46,7 @@ from reenact.model.run import Dependency, Exit, Failure, File, OperationKind, Re
 from reenact.model.secrets import hide
 from reenact.project.overrides import HYDRA
 from reenact.snapshot.tree import ProjectTree
-from reenact.store.blobs import digest_bytes
+from reenact.store.blobs import FileToKeep, digest_bytes
 from reenact.store.files import (
     delete_tree,
     read_file,
@@ -157,7 +157,7 @@ class _Execution:
         self.census: Census | None = None
         self.journals = JournalTail(self.record_directory)
         # Contents of blobs that the record of the end names.
-        self._blobs: list[bytes] = []
+        self._blobs: list[bytes | FileToKeep] = []
         self._is_published = False
         self.facts = RunFacts(
             self.store,
@@ -217,6 +217,7 @@ class _Execution:
             env=plan.env,
             is_protected=plan.operation.kind is not OperationKind.COMMAND,
             progress=self.progress,
+            keeps=plan.request.keep_data,
         )
         self.warnings += [Remark(code="requirement", message=printable(t)) for t in met.remarks]
         self.run = msgspec.structs.replace(
@@ -225,8 +226,7 @@ class _Execution:
             inputs=(*self.run.inputs, *met.inputs),
         )
         with self.store.writing():
-            for content in met.blobs:
-                self.store.blobs.put(content)
+            self.run = put_blobs(self.store, self.run, met.blobs)
             self.store.write_run(self.run, sync=False)
 
     def _without_secrets(self, dependency: Dependency) -> Dependency:
@@ -285,7 +285,14 @@ class _Execution:
             else:
                 contents[path] = read_file(f"{plan.root.path}/{path}")
         rewritten = plan.rewritten(contents)
-        self.stage = make_stage(self.directory, plan.root.path, self.tree, self.pool, rewritten)
+        self.stage = make_stage(
+            self.directory,
+            plan.root.path,
+            self.tree,
+            self.pool,
+            rewritten,
+            guards=plan.request.reproduces is not None,
+        )
         for path in plan.prepared.config_copies if plan.prepared is not None else ():
             if rewritten.get(path) != contents.get(path):
                 # What the run was configured with stays, as if the run had made it.

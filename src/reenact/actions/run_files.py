@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 TRACES = ("preload", "audit", "off")
 """How files are watched: by all means, by the probe in Python processes only, not at all."""
+
+KEEP_NONE, KEEP_SMALL, KEEP_ALL = KEEPS = ("none", "small", "all")
+"""Of which inputs the content is kept, so that the run can be run again without them."""
 
 UNWATCHED = ("scan",)
 
@@ -141,6 +144,7 @@ def _look(
     provided: Mapping[str, str],
 ) -> Found:
     from reenact.execute.inputs import look_at_files
+    from reenact.execute.keeping import limits_of
     from reenact.execute.uses import Place
     from reenact.execute.whereabouts import whereabouts
     from reenact.store.digests import Digests
@@ -158,7 +162,8 @@ def _look(
     )
     with Digests(f"{store.cache_directory}/{_DIGESTS}") as digests:
         log = read_log(f"{directory}/{RECORD_DIRECTORY}")
-        found = look_at_files(log, place, digests, hellos)
+        limits = limits_of(run.keep_data)
+        found = look_at_files(log, place, digests, hellos, limits=limits)
     return found._replace(inputs=tuple(_kept_already(store, found.inputs, provided)))
 
 
@@ -291,13 +296,22 @@ def describe_coverage(run: Run) -> list[tuple[str, str, str]]:
     return found
 
 
+def without_lost(run: Run, lost: Container[str]) -> Run:
+    """Return a record that does not say of inputs at these paths that their content is kept."""
+    inputs = [
+        msgspec.structs.replace(file, role=None, is_kept=False) if file.path in lost else file
+        for file in run.inputs
+    ]
+    return msgspec.structs.replace(run, inputs=tuple(inputs))
+
+
 def without_lists(run: Run, why: str) -> Run:
     """Return a record for a store that has no room for what its inputs name."""
     inputs = []
     for file in run.inputs:
         if file.files is not None:
             reason = f"its list was not kept: {why}"
-            inputs.append(msgspec.structs.replace(file, digest=None, reason=reason))
+            inputs.append(msgspec.structs.replace(file, digest=None, reason=reason, is_kept=False))
         else:
             # The digest says something without the content, too.
             inputs.append(msgspec.structs.replace(file, role=None, is_kept=False))

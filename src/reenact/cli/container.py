@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from reenact.cli.options import as_json, one_run
 from reenact.cli.output import print_json, say, visible
 from reenact.errors import EXIT_DIFFERS, EXIT_FAILED, EXIT_OK
 from reenact.model.words import counted
+
+if TYPE_CHECKING:
+    from reenact.actions.container.execute import Outcome
 
 
 @click.command(
@@ -36,11 +39,14 @@ def container_command(home: str | None, /, **options: Any) -> int:
 
     RUN is the latest one unless you name another.
     """
-    from reenact.actions.container import write_container
-    from reenact.actions.container_run import find_engine, run_container
+    from reenact.actions.container.engine import find_engine
+    from reenact.actions.container.execute import run_container
+    from reenact.actions.container.write import write_container
+    from reenact.model.verdict import Verdict
 
     context = Context(store=home)
-    run = find_run(context, options["run"]).record
+    stored = find_run(context, options["run"])
+    run = stored.record
     directory = options["to"] or f"container-{run.id[:8]}"
     engine = None
     if options["runs_it"]:
@@ -59,10 +65,10 @@ def container_command(home: str | None, /, **options: Any) -> int:
     outcome = None
     if engine is not None:
         # Standard output is for the one document.
-        output = 2 if options["as_json"] else None
-        outcome = run_container(run, written, engine, context.env, say, output=output)
+        output = 2 if options["as_json"] else 1
+        outcome = run_container(stored, written, engine, context.env, say, output=output)
     if options["as_json"]:
-        result = None if outcome is None else outcome._asdict()
+        result = None if outcome is None else _outcome(outcome)
         mounts = [mount._asdict() for mount in written.mounts]
         print_json({"ok": True, **written._asdict(), "mounts": mounts, "outcome": result})
     else:
@@ -70,13 +76,32 @@ def container_command(home: str | None, /, **options: Any) -> int:
         for mount in written.mounts:
             say(visible(f"mount {mount.source or 'what the run read'} at {mount.target}"))
         if outcome is not None:
-            for path in outcome.different:
-                say(visible(f"differs: {path}"))
-            count = len(outcome.same + outcome.different)
-            said = f"{len(outcome.same)} of {counted(count, 'output')} identical"
-            say(said if count else "it made no files that could be compared")
+            for one in outcome.different:
+                detail = f" ({one.detail})" if one.detail else ""
+                say(visible(f"differs: {one.path}{detail}"))
+            identical = sum(one.verdict is Verdict.IDENTICAL for one in outcome.outputs)
+            said = f"{identical} of {counted(len(outcome.outputs), 'output')} identical"
+            if len(outcome.same) > identical:
+                said += f", {len(outcome.same) - identical} with the same content"
+            if outcome.outputs:
+                say(said)
+            if outcome.printed is not None and outcome.printed not in outcome.different:
+                say(f"what it printed: {outcome.printed.verdict}")
+            elif not outcome.outputs and outcome.printed is None:
+                say("it made and printed nothing that could be compared")
     if outcome is None:
         return EXIT_OK
     if outcome.status != 0:
         return EXIT_FAILED
     return EXIT_DIFFERS if outcome.different else EXIT_OK
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "status": outcome.status,
+        "directory": outcome.directory,
+        "same": outcome.same,
+        "different": [one.path for one in outcome.different],
+        "outputs": outcome.outputs,
+        "printed": outcome.printed,
+    }

@@ -35,7 +35,7 @@ _NOT_FOR_ONE = (
 _NOT_FOR_PIPELINES = ("edit", "variants", "stop_early")
 _NOT_FOR_RESTARTS = (
     *_NOT_FOR_ONE, *_NOT_FOR_PIPELINES, "label", "tags", "comment", "like", "variables", "cwd",
-    "stop_after", "in_place", "no_snapshot", "save_models", "stage", "priority", "force_flags",
+    "stop_after", "in_place", "no_snapshot", "save_models", "keep_data", "stage", "priority", "force_flags",
     "run_id",
 )  # fmt: skip
 _COLOURS = {"completed": "green", "failed": "red", "killed": "red", "terminated": "yellow"}

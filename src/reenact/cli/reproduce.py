@@ -10,8 +10,10 @@ from typing import Any
 import click
 
 from reenact.actions.context import Context
+from reenact.actions.reproduce.claimed import check_stated, stated_claims
 from reenact.actions.reproduce.data import Verified
-from reenact.actions.reproduce.originals import find_all, find_originals
+from reenact.actions.reproduce.named import with_operations_found
+from reenact.actions.reproduce.originals import find_all, find_originals, with_bundles_opened
 from reenact.actions.reproduce.preflight import Preflight
 from reenact.actions.reproduce.rerun import ENVIRONMENTS, Chosen
 from reenact.actions.reproduce.use_case import Outcome, ReproduceRequest, reproduce
@@ -52,10 +54,14 @@ Examples:
   reenact reproduce model.pt --env recorded
   reenact reproduce @best:acc --seeds 0..9 --margin acc=0.01
   reenact reproduce --all --top 3
+  reenact reproduce paper.zip --claim C1
 """,
 )
 @click.argument(
-    "words", metavar="[RUN|FILE]... [FLAG=VALUE]...", nargs=-1, shell_complete=complete_run
+    "words",
+    metavar="[RUN|OP|FILE|BUNDLE]... [FLAG=VALUE]...",
+    nargs=-1,
+    shell_complete=complete_run,
 )
 @click.option(
     "-a", "--all", "all_runs", is_flag=True, help="Every run of the store that stands for itself."
@@ -67,6 +73,8 @@ Examples:
 @click.option("-n", "--repeat", type=click.IntRange(min=1), default=1, help="Run it so many times.")
 @click.option("--seeds", metavar="LIST", help="Run with these seeds instead: `0..9`, `1,5,7`.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, help="So many runs at once.")
+@click.option("--claim", "claims", multiple=True, metavar="NAME",
+              help="Check what the project file of the run states.")  # fmt: skip
 @tolerance_option
 @margin_option
 @click.option(
@@ -97,6 +105,7 @@ def reproduce_command(home: str | None, /, **options: Any) -> int:
         if not originals:
             raise NotFound("no run in this store has completed: there is nothing to reproduce")
     else:
+        names = with_operations_found(context, with_bundles_opened(context, names, say), say)
         originals = find_originals(context, names)
     request = ReproduceRequest(
         environment=options["environment"],
@@ -115,6 +124,12 @@ def reproduce_command(home: str | None, /, **options: Any) -> int:
         shows_output=options["verbose"] and not options["as_json"],
     )
     listener = Talker(shows_output=request.shows_output)
+    if options["claims"]:
+        stated = stated_claims(context, originals, options["claims"])
+        found = check_stated(context, stated, request, listener)
+        return report(
+            context, [found], html=options["html"], as_json=options["as_json"], told=_TOLD
+        )
     outcomes = reproduce(context, originals, request, listener)
     return _report(context, outcomes, html=options["html"], as_json=options["as_json"])
 

@@ -18,7 +18,7 @@ from reenact.actions.plan import Plan, plan_run
 from reenact.actions.project_tree import look_at_tree
 from reenact.actions.resources import Planned
 from reenact.actions.run import Finished, start_and_watch
-from reenact.actions.run_files import TRACES
+from reenact.actions.run_files import KEEPS, TRACES
 from reenact.actions.user_defaults import with_user_defaults
 from reenact.cli.loading import loading_bar
 from reenact.cli.options import complete_operation
@@ -84,6 +84,12 @@ Examples:
     help="Who watches files: all programs, only Python (`audit`), nobody.",
 )
 @click.option("--save-models", is_flag=True, help="Keep the models that frameworks train.")
+@click.option(
+    "--keep-data",
+    type=click.Choice(KEEPS),
+    envvar="REENACT_KEEP_DATA",
+    help="Whose content is kept: of no data, small files (the default), all.",
+)
 @click.option("--trials", "--max-trials", type=click.IntRange(min=1), help="At most so many runs.")
 @click.option("--seeds", metavar="LIST", help="Run with each of these seeds: `0..9`, `1,5,7`.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="So many runs at once.")
@@ -281,6 +287,7 @@ def _request(
         time_limit_s=_seconds(options["stop_after"]),
         gpus="" if options["gpus"] == "none" else options["gpus"],
         save_models=options["save_models"],
+        keep_data=options["keep_data"],
         trace_files=options["trace_files"],
         quiet=options["quiet"] or options["as_json"],
         background=options["background"],

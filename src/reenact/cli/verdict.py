@@ -14,7 +14,15 @@ import msgspec
 from reenact.actions.context import Context
 from reenact.actions.find import find_run
 from reenact.cli.options import as_json, complete_run
-from reenact.cli.output import print_json, print_table, say, show_time, style, visible
+from reenact.cli.output import (
+    print_json,
+    print_table,
+    say,
+    show_duration,
+    show_time,
+    style,
+    visible,
+)
 from reenact.errors import (
     EXIT_DIFFERS,
     EXIT_FAILED,
@@ -24,6 +32,7 @@ from reenact.errors import (
     ReenactError,
     UsageError,
 )
+from reenact.judge.names import is_time
 from reenact.model.identity import RunId
 from reenact.model.verdict import (
     Cause,
@@ -279,7 +288,7 @@ def tables_of(found: Reproduction) -> list[tuple[str, tuple[str, ...], list[list
             ("metric", "verdict", "points", "original", "now", "detail"),
             _series_rows(found),
         ),
-        ("Outputs", ("output", "verdict", "how", "detail"), _output_rows(found.outputs)),
+        ("Outputs", ("output", "verdict", "how", "detail"), _output_rows(_outputs_of(found))),
         ("Over several runs", samples, _statistic_rows(found.statistics)),
         (
             "Claims",
@@ -309,7 +318,9 @@ def _fact(value: object) -> str:
 
 def _series_rows(found: Reproduction) -> list[list[str]]:
     rows = []
-    for one in sorted(found.series, key=lambda one: one.verdict is Verdict.IDENTICAL):
+    for one in sorted(
+        found.series, key=lambda one: (is_time(one.name), one.verdict is Verdict.IDENTICAL)
+    ):
         points = str(one.points)
         if one.points != one.reproduced_points:
             points += f" -> {one.reproduced_points}"
@@ -339,12 +350,24 @@ def tell_series(one: SeriesVerdict) -> str:
         parts.append(f"tolerated {visible(one.tolerance)}")
     if one.reason:
         parts.append(visible(one.reason))
+    if one.verdict is Verdict.DIFFERS and is_time(one.name) and not one.tolerance:
+        parts = ["a time"]
     return "; ".join(parts)
 
 
 def _percent(value: float | str) -> str:
     number = float(value)
     return f"{number:.2%}" if 1e-4 <= number < 10 else f"{number:.2g} of the value"
+
+
+def _outputs_of(found: Reproduction) -> list[OutputVerdict]:
+    """Return what there is to say of outputs; of what was printed, where nobody would guess it."""
+    printed = found.printed
+    if printed is None or (
+        printed.verdict is Verdict.IDENTICAL and (found.series or found.outputs)
+    ):
+        return [*found.outputs]
+    return [*found.outputs, printed]
 
 
 def _output_rows(outputs: Iterable[OutputVerdict]) -> list[list[str]]:
@@ -398,7 +421,9 @@ _OF_CLAIMS = {
 
 
 def _claim_row(one: Any) -> list[str]:
-    detail = "; ".join(filter(None, [one.paper, one.reason, one.tolerance and f"±{one.tolerance}"]))
+    lasted = None if one.duration_s is None else f"ran for {show_duration(one.duration_s)}"
+    allowed = f"±{one.tolerance}" if one.tolerance else None
+    detail = "; ".join(filter(None, [one.paper, one.reason, allowed, lasted]))
     return [
         visible(one.name),
         _OF_CLAIMS.get(one.verdict, str(one.verdict)),

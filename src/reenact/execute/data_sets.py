@@ -6,8 +6,10 @@ import os
 
 import msgspec
 
+from reenact.errors import Damaged
 from reenact.execute.uses import Place
 from reenact.model.identity import Digest
+from reenact.model.paths import leads_out
 from reenact.store.blobs import Blobs
 
 MANY = 100
@@ -32,10 +34,17 @@ def read_data_set(blobs: Blobs, digest: Digest) -> DataSet:
     """Return the list of files of an input that is a data set.
 
     Raises:
-        NotFound, Damaged: the blob is not there, or not what its name says.
+        NotFound, Damaged: the blob is not there, or not what its name says, or names files elsewhere.
         msgspec.DecodeError: it is no such list.
     """
-    return msgspec.json.decode(blobs.get(digest), type=DataSet)
+    found = msgspec.json.decode(blobs.get(digest), type=DataSet)
+    for name, _, _ in found.files:
+        if leads_out(name):
+            raise Damaged(
+                f"blob {digest[:12]} is no data set: `{name}` leads out of it",
+                hint="do not use what it came with",
+            )
+    return found
 
 
 def find_data_sets(

@@ -26,6 +26,7 @@ import msgspec
 
 from reenact.execute.census import unreached_in
 from reenact.execute.data_sets import DataSet, find_data_sets
+from reenact.execute.keeping import SMALL, Limits, Room
 from reenact.execute.opened import Event, Log
 from reenact.execute.outside import (
     MOST_OUTSIDE,
@@ -41,15 +42,9 @@ from reenact.model.run import File, Process, Remark
 from reenact.model.secrets import is_secret_file
 from reenact.model.words import counted
 from reenact.snapshot.rules import CACHES, CODE, LINKED_WHOLE, SOURCE_LIMIT, suffix
-from reenact.store.blobs import digest_bytes
+from reenact.store.blobs import FileToKeep, digest_bytes
 from reenact.store.digests import Digests
-from reenact.store.files import read_file
 from reenact.store.store import RECORD_DIRECTORY
-
-KEPT_BYTES = SOURCE_LIMIT
-"""The content of a larger input is not kept."""
-KEPT_IN_ALL_BYTES = 16 * KEPT_BYTES
-"""Of one run no more than that is kept."""
 
 _NOT_DATA = CACHES | LINKED_WHOLE
 _LISTED_FROM = 20
@@ -61,7 +56,7 @@ class Found(NamedTuple):
     Attributes:
         outputs: files outside the run directory; for a run in place outside the project.
         writers: absolute path -> the first process that wrote it, for all files.
-        data_sets: contents of the blobs that inputs name, to be put before the record is written.
+        data_sets: what becomes blobs that inputs name, to be put before the record is written.
         unreached: Python processes that one of the witnesses saw and the probe did not reach.
     """
 
@@ -71,7 +66,7 @@ class Found(NamedTuple):
     coverage: tuple[str, ...]
     other_reads: dict[str, int]
     writers: dict[str, int]
-    data_sets: tuple[bytes, ...]
+    data_sets: tuple[bytes | FileToKeep, ...]
     remarks: tuple[Remark, ...]
     unreached: tuple[Process, ...]
 
@@ -82,7 +77,12 @@ def found_nothing(remark: Remark) -> Found:
 
 
 def look_at_files(
-    log: Log, place: Place, digests: Digests, hellos: Iterable[Mapping[str, object]] = ()
+    log: Log,
+    place: Place,
+    digests: Digests,
+    hellos: Iterable[Mapping[str, object]] = (),
+    *,
+    limits: Limits = SMALL,
 ) -> Found:
     """Say what a run read and wrote, from what its processes told.
 
@@ -93,10 +93,11 @@ def look_at_files(
         place: where that was.
         digests: digests files.
         hellos: what the probe said in Python processes.
+        limits: of what is kept.
     """
     greeted = list(hellos)
     judge = _Judge(place, is_preloaded=log.is_preloaded)
-    reader = _Reader(place, digests)
+    reader = _Reader(place, digests, Room(limits))
     other: Counter[str] = Counter(system=log.system) if log.system else Counter()
     wanted: list[_Wanted] = []
     uses = find_uses(log.events, place)
@@ -314,15 +315,15 @@ class _Reader:
 
     Attributes:
         changed: paths of those that changed after they had been opened.
-        blobs: lists of data sets, contents of modules and of small data.
+        blobs: lists of data sets, modules, and data whose content is kept.
     """
 
-    def __init__(self, place: Place, digests: Digests) -> None:
+    def __init__(self, place: Place, digests: Digests, room: Room) -> None:
         self.changed: list[str] = []
-        self.blobs: list[bytes] = []
+        self.blobs: list[bytes | FileToKeep] = []
         self._place = place
         self._digests = digests
-        self._room = KEPT_IN_ALL_BYTES
+        self._room = room
 
     def describe(self, wanted: Iterable[_Wanted]) -> list[File]:
         """Return inputs, sorted; what is listed twice is one."""
@@ -348,13 +349,14 @@ class _Reader:
     def _one(self, one: _Wanted) -> File:
         content = self._content(one)
         said = one.read.name
-        # A name that begins with the run directory, or where a module was restored, is another one in
-        # every run.
-        is_restored = one.is_code and one.at != one.path
+        # A name that begins with the run directory is another one in every run, and so is that of
+        # what was restored; bytecode is not what the script said, either.
+        is_restored = one.path.startswith("/") and one.at != one.path
         is_telling = said != one.path and (one.root == "" or not said.startswith("/"))
-        is_telling = is_telling and not is_restored
-        real = os.path.realpath(one.at)
-        is_elsewhere = real != (f"{one.root}/{one.path}" if one.root else one.at)
+        is_telling = is_telling and not is_restored and not (one.is_code and said.endswith(".pyc"))
+        real = os.path.realpath(one.path if is_restored else one.at)
+        named = f"{one.root}/{one.path}" if one.root else one.at
+        is_elsewhere = real != (one.path if is_restored else named)
         return File(
             path=path_to_text(one.path),
             size_bytes=content.size,
@@ -369,41 +371,33 @@ class _Reader:
         )
 
     def _data(self, one: _Wanted) -> File:
-        """Describe a file, and keep its content if it is a small one of the project."""
+        """Describe a file, and keep its content if there is room for it."""
         file = self._one(one)
-        size = file.size_bytes or 0
-        is_own = one.root != "" and one.known is None and not file.is_changed
-        if not is_own or size > min(KEPT_BYTES, self._room) or is_secret_file(file.path):
+        if file.is_changed or file.digest is None or one.known is not None:
             return file
-        if not self._keep(one.at, file):
+        wanted = FileToKeep(one.at, file.digest, file.size_bytes or 0, file.path)
+        if is_secret_file(file.path) or not self._room.take([wanted], is_own=one.root != ""):
             return file
-        self._room -= size
+        self.blobs.append(wanted)
         return msgspec.structs.replace(file, is_kept=True)
 
     def _code(self, one: _Wanted) -> File:
         """Describe code from outside, and keep its content where that is not too large."""
         file = self._one(one)
-        is_large = file.size_bytes is None or file.size_bytes > SOURCE_LIMIT
-        if is_large or not self._keep(one.at, file):
+        size = file.size_bytes
+        if file.digest is None or size is None or size > SOURCE_LIMIT:
             return file
+        self.blobs.append(FileToKeep(one.at, file.digest, size, file.path))
         return msgspec.structs.replace(file, role="source")
 
-    def _keep(self, path: str, file: File) -> bool:
-        """Keep the content of a file; tell whether that is what the digest says."""
-        try:
-            content = read_file(path)
-        except OSError:
-            return False
-        if digest_bytes(content) != file.digest:
-            return False
-        self.blobs.append(content)
-        return True
-
     def _many(self, directory: str, wanted: list[_Wanted]) -> File:
+        text = path_to_text(directory)
         first = min(wanted, key=lambda one: one.read.time_ns)
         start = 0 if directory == "." else len(directory) + 1
         self._digests.expect(first.at[: len(first.at) - len(first.path) + start].rstrip("/"))
         entries: list[tuple[str, int, Digest | None]] = []
+        kept: list[FileToKeep] = []
+        is_kept = True
         unread = []
         newest = 0
         changed_before = len(self.changed)
@@ -414,11 +408,18 @@ class _Reader:
             newest = max(newest, content.mtime_ns or 0)
             if content.digest is None:
                 unread.append(f"`{name}`: {content.reason}")
+                is_kept = False
+            elif one.known is None and is_kept:
+                kept.append(FileToKeep(one.at, content.digest, content.size or 0, text))
+                is_kept = self._room.may_hold(len(kept)) and not is_secret_file(name)
         blob = msgspec.json.encode(DataSet(sorted(entries)))
         self.blobs.append(blob)
+        is_changed = len(self.changed) > changed_before
+        is_kept = is_kept and not is_changed and self._room.take(kept, is_own=first.root != "")
+        self.blobs += kept if is_kept else ()
         reason = f"{len(unread)} files have no digest, as {unread[0]}" if unread else None
         return File(
-            path=path_to_text(directory),
+            path=text,
             size_bytes=sum(size for _, size, _ in entries),
             digest=digest_bytes(blob),
             mtime_ns=newest or None,
@@ -426,7 +427,8 @@ class _Reader:
             process=first.read.pid,
             files=len(entries),
             origin=first.origin,
-            is_changed=len(self.changed) > changed_before,
+            is_changed=is_changed,
+            is_kept=is_kept,
         )
 
     def _content(self, one: _Wanted, *, remember: bool = False) -> _Content:

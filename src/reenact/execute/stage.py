@@ -24,7 +24,7 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from reenact.errors import CannotRun, Damaged, NotFound
 from reenact.model.identity import Digest
@@ -34,6 +34,9 @@ from reenact.snapshot.tree import ProjectTree, SourceFile, SourceTree
 from reenact.store.blobs import Blobs, digest_bytes, digest_file
 from reenact.store.files import read_file, remove_if_there, temporary_name, write_all
 from reenact.store.store import RECORD_DIRECTORY
+
+if TYPE_CHECKING:
+    from reenact.execute.guard import Copier
 
 BYTECODE = "__pycache__"
 
@@ -59,6 +62,7 @@ class Stage(NamedTuple):
         links: path -> (target, size and mtime_ns of what it led to).
         directories: parents first.
         problems: links that the file system refused, which are copies instead.
+        is_guarded: nothing of the project may be changed.
     """
 
     run: str
@@ -67,6 +71,7 @@ class Stage(NamedTuple):
     links: dict[str, tuple[str, int, int]]
     directories: list[str]
     problems: list[str]
+    is_guarded: bool = False
 
 
 class Leftovers(NamedTuple):
@@ -160,6 +165,8 @@ def make_stage(
     tree: ProjectTree,
     pool: SourcePool | None,
     rewritten: Mapping[str, bytes],
+    *,
+    guards: bool = False,
 ) -> Stage:
     """Fill a run directory. What is there already, from before a restart, stays.
 
@@ -169,12 +176,18 @@ def make_stage(
         tree: what to put there.
         pool: where source comes from; None links the source as well (no snapshot).
         rewritten: new content of source files in which literals were replaced.
+        guards: keep the project out of reach as far as possible, see `guard.py`.
 
     Raises:
         OSError: the file system refuses.
         NotFound, Damaged: a source blob is missing or spoilt and the project's file has changed.
     """
-    stage = Stage(run, project, {}, {}, [], [])
+    stage = Stage(run, project, {}, {}, [], [], is_guarded=guards)
+    copier = None
+    if guards:
+        from reenact.execute.guard import Copier, with_own_bytecode
+
+        tree, copier = with_own_bytecode(tree, project), Copier()
     for directory in tree.directories:
         try:
             os.mkdir(f"{run}/{directory}")
@@ -191,9 +204,12 @@ def make_stage(
         elif suffix(file.path) not in CODE or not _share(stage, file, pool):
             _copy(stage, file, pool.content(file), file.mtime_ns)
     for path, target in tree.source_links:
-        _link(stage, path, -1, -1, target)
+        if copier is None or not _copy_of(stage, copier, path, target):
+            _link(stage, path, -1, -1, target)
     for path, size, mtime_ns in tree.links:
-        _link(stage, path, size, mtime_ns, f"{project}/{path}")
+        target = f"{project}/{path}"
+        if copier is None or size < 0 or not _copy_of(stage, copier, path, target):
+            _link(stage, path, size, mtime_ns, target)
     for path in tree.whole:
         _link(stage, path, -1, -1, f"{project}/{path}")
     for directory in ("", *tree.directories):
@@ -340,6 +356,20 @@ def _write_copy(path: str, content: bytes, mode: int, mtime_ns: int) -> os.stat_
         os.close(descriptor)
 
 
+def _copy_of(stage: Stage, copier: Copier, path: str, target: str) -> bool:
+    """Put a copy of a file where it belongs; False where it shall be a link."""
+    if not target.startswith("/"):
+        return False
+    try:
+        status = copier.copy(target, f"{stage.run}/{path}")
+    except FileExistsError:
+        return True
+    if status is None:
+        return False
+    stage.copies[path] = (status.st_size, status.st_mtime_ns, status.st_ino)
+    return True
+
+
 def _link(stage: Stage, path: str, size: int, mtime_ns: int, target: str) -> None:
     at = f"{stage.run}/{path}"
     try:
@@ -401,6 +431,9 @@ def _sweep(stage: Stage, relative: str, outputs: list[str]) -> None:
             continue
         try:
             if entry.is_dir(follow_symlinks=False):
+                if entry.name == BYTECODE and os.path.isdir(f"{stage.project}/{relative}"):
+                    # What was imported through a link that has become a directory.
+                    _remove_bytecode(entry.path)
                 _sweep(stage, path, outputs)
                 if path in stage.links:
                     _remove_if_empty(entry.path)
@@ -447,6 +480,8 @@ def _written_through(stage: Stage) -> list[str]:
 
 def _leave_bytecode(stage: Stage) -> None:
     """Move new bytecode to where plain Python would have put it: beside the project's source."""
+    if stage.is_guarded:
+        return
     source_directories = {path.rpartition("/")[0] for path in stage.copies if path.endswith(".py")}
     for directory in source_directories:
         path = f"{directory}/{BYTECODE}" if directory else BYTECODE

@@ -163,8 +163,11 @@ def _finder(known: dict[str, Use], place: Place) -> Callable[[str], Use]:
             name = _module_of(path) if "__pycache__/" in path else path
             at = name
             for start in restored:
-                if name.startswith(start):
-                    name = "/" + name[len(start) :].partition("/")[2]
+                inside = (
+                    name[len(start) :].partition("/") if name.startswith(start) else ("", "", "")
+                )
+                if inside[1]:
+                    name = f"/{inside[2]}"
             use = known.get(name) or Use(name, None)
             if at != name:
                 use.at = at

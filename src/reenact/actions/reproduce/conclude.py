@@ -11,6 +11,7 @@ from reenact import __version__
 from reenact.actions.context import Context
 from reenact.actions.reproduce import judgement
 from reenact.actions.reproduce.judgement import Rules
+from reenact.actions.reproduce.suspects import find_suspects
 from reenact.errors import UsageError
 from reenact.judge.overall import overall, worst
 from reenact.judge.tolerance import Tolerances
@@ -129,6 +130,8 @@ def conclude(
     judged = [judgement.judge_run(first, stored, rules) for stored in alike]
     series = judgement.worst_of([one.series for one in judged], lambda one: one.name)
     outputs = judgement.worst_of([one.outputs for one in judged], lambda one: one.path)
+    texts = [(one.printed,) for one in judged if one.printed is not None]
+    printed = next(iter(judgement.worst_of(texts, lambda one: one.path)), None)
     statistics: tuple[StatisticVerdict, ...] = ()
     if is_sample or len(fine) > 1 or len(originals) > 1:
         statistics = judgement.judge_many(originals, fine, rules)
@@ -143,6 +146,7 @@ def conclude(
         verdict, summary = overall(
             series=series,
             outputs=outputs,
+            printed=printed,
             statistics=statistics,
             claims=claims,
             expectation=rules.expectation,
@@ -152,10 +156,17 @@ def conclude(
             # What came back in some runs only has not come back.
             verdict = worst([verdict, Verdict.INCONCLUSIVE])
             summary = f"{len(failures)} of {len(reproduced)} runs failed; {summary}"
+        elif all(one.status is Status.FAILED for one in fine):
+            summary += "; it failed as the original did"
     causes = list(causes)
     if verdict in (Verdict.DIFFERS, Verdict.WITHIN_TOLERANCE, Verdict.INCONCLUSIVE) and not causes:
         records = [one.run for one in (first, *reproduced) if one.run is not None]
         causes += judgement.chances_of(records)
+        is_open = verdict is Verdict.DIFFERS or (
+            verdict is Verdict.INCONCLUSIVE and printed is not None
+        )
+        if not causes and is_open and first.run is not None:
+            causes += find_suspects(context.store.blobs, first.run)
     return msgspec.structs.replace(
         draft,
         runs=judgement.ids(reproduced),
@@ -163,6 +174,7 @@ def conclude(
         summary=summary,
         series=series,
         outputs=outputs,
+        printed=printed,
         statistics=statistics,
         claims=tuple(claims),
         causes=tuple(causes),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reenact.actions.reproduce.judgement import Rules
+from reenact.actions.reproduce.judgement import Rules, was_cut
 from reenact.errors import NotFound
 from reenact.judge.names import is_time
 from reenact.judge.series import SeriesWatch
@@ -22,6 +22,7 @@ class FailFast:
         self._store = store
         self._directory = f"{original.directory}/{RECORD_DIRECTORY}"
         found = read_series(self._directory, kinds=original.record.kinds_of_series)
+        self._is_cut = was_cut(original)
         self._kinds = original.record.kinds_of_series or {}
         self._series = {
             name: ((series.steps, series.values), rules.tolerance(name))
@@ -52,7 +53,7 @@ class FailFast:
             watch = watches.get(point.name)
             if watch is None:
                 points_of, tolerance = known
-                watch = watches[point.name] = SeriesWatch(points_of, tolerance)
+                watch = watches[point.name] = SeriesWatch(points_of, tolerance, is_cut=self._is_cut)
             parting = watch.feed([point.step], [point.value])
             if parting is not None:
                 self._parted.add(run_id)

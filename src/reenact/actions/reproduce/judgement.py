@@ -6,14 +6,18 @@ import os
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import NamedTuple, TypeVar
+from datetime import UTC
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from reenact.actions.changes import Change, ChangeKind, RunDiff
 from reenact.actions.context import Context
 from reenact.actions.diff import diff_runs
+from reenact.judge.names import is_occasional
+from reenact.judge.outputs.moments import Period
 from reenact.judge.outputs.output import judge_output
+from reenact.judge.outputs.printed import Printed, judge_printed
 from reenact.judge.overall import worst
 from reenact.judge.pairing import pair_paths
 from reenact.judge.series import judge_series
@@ -25,6 +29,7 @@ from reenact.model.paths import printable, text_to_path
 from reenact.model.run import File, Run, Status
 from reenact.model.secrets import redact_text
 from reenact.model.verdict import (
+    STDOUT,
     Cause,
     Expectation,
     OutputVerdict,
@@ -35,11 +40,17 @@ from reenact.model.verdict import (
 from reenact.store.blobs import digest_file
 from reenact.store.metric_log import Series, read_series
 from reenact.store.output_log import STDERR, read_output
+from reenact.store.output_log import STDOUT as STDOUT_STREAM
 from reenact.store.store import RECORD_DIRECTORY, StoredRun
 
 _Judged = TypeVar("_Judged", SeriesVerdict, OutputVerdict)
+_Points: TypeAlias = tuple["array[int]", "array[float]"]
 _MOST_CHANCES = 20
 _MOST_WORDS = 1000
+_MOST_PRINTED = 64 << 20
+_MOST_NAMES = 200
+_LONG_NAME = 6
+"""A shorter name than this may stand in a text by chance."""
 
 
 _OTHER_SOFTWARE = msgspec.structs.replace(ROUNDING, text="0.001 % (other packages)")
@@ -79,22 +90,37 @@ class Judged(NamedTuple):
 
     series: tuple[SeriesVerdict, ...]
     outputs: tuple[OutputVerdict, ...]
+    printed: OutputVerdict | None = None
 
 
 def judge_run(original: StoredRun, reproduced: StoredRun, rules: Rules) -> Judged:
     """Compare what a run left with what its reproduction left."""
     before, after = _series(original), _series(reproduced)
-    series = tuple(
-        judge_series(
-            name,
-            _columns(points),
-            _columns(after.get(name)),
-            rules.tolerance(name),
-            expectation=rules.expectation,
+    series = []
+    for name, points in before.items():
+        pair = _columns(points), _columns(after.get(name))
+        if is_occasional(name):
+            pair = _in_both(*pair)
+            if not pair[0][0]:
+                continue
+        tolerance = rules.tolerance(name)
+        series.append(
+            judge_series(
+                name,
+                *pair,
+                tolerance,
+                expectation=rules.expectation,
+                is_cut=was_cut(original),
+            )
         )
-        for name, points in before.items()
-    )
-    return Judged(series, tuple(_outputs(original, reproduced, rules)))
+    outputs = tuple(_outputs(original, reproduced, rules))
+    return Judged(tuple(series), outputs, _judge_printed(original, reproduced, rules))
+
+
+def was_cut(original: StoredRun) -> bool:
+    """Tell whether a run was stopped by something else than itself."""
+    end = original.record.exit
+    return end is None or end.signal is not None or end.requested is not None
 
 
 def failure_of(original: StoredRun, reproduced: StoredRun) -> str | None:
@@ -159,8 +185,22 @@ def _series(stored: StoredRun) -> dict[str, Series]:
     return {name: series for name, series in found.items() if not name.startswith(SAMPLED)}
 
 
-def _columns(series: Series | None) -> tuple[array[int], array[float]]:
+def _columns(series: Series | None) -> _Points:
     return (array("q"), array("d")) if series is None else (series.steps, series.values)
+
+
+def _in_both(original: _Points, reproduced: _Points) -> tuple[_Points, _Points]:
+    """Return the points at steps that both series have."""
+    steps = set(original[0]).intersection(reproduced[0])
+    one, other = (
+        [point for point in zip(*points, strict=True) if point[0] in steps]
+        for points in (original, reproduced)
+    )
+    return _points(one), _points(other)
+
+
+def _points(pairs: Sequence[tuple[int, float]]) -> _Points:
+    return array("q", [step for step, _ in pairs]), array("d", [value for _, value in pairs])
 
 
 # --- outputs ---
@@ -168,7 +208,9 @@ def _columns(series: Series | None) -> tuple[array[int], array[float]]:
 
 def _outputs(original: StoredRun, reproduced: StoredRun, rules: Rules) -> Iterable[OutputVerdict]:
     before, after = _by_place(original), _by_place(reproduced)
-    for path, other in pair_paths(before, after, _hosts()):
+    pairs = pair_paths(before, after, _hosts())
+    names = _renamed(pairs)
+    for path, other in pairs:
         if path is None:
             continue
         old, new = before[path], after.get(other or "")
@@ -185,7 +227,20 @@ def _outputs(original: StoredRun, reproduced: StoredRun, rules: Rules) -> Iterab
             reproduced_digest=None if new is None else new.digest,
             tolerance=pair,
             directories=(original.directory, reproduced.directory),
+            periods=_periods(original, reproduced),
+            names=names,
         )
+
+
+def _renamed(pairs: Iterable[tuple[str | None, str | None]]) -> list[tuple[str, str]]:
+    """Return what outputs are called that have other names in each run, the longest first."""
+    found = {}
+    for path, other in pairs:
+        if path is not None and other is not None and path != other:
+            parts = zip(path.split("/"), other.split("/"), strict=False)
+            found[path] = other
+            found.update((one, two) for one, two in parts if one != two and len(one) >= _LONG_NAME)
+    return sorted(found.items(), key=lambda pair: -len(pair[0]))[:_MOST_NAMES]
 
 
 def _by_place(stored: StoredRun) -> dict[str, File]:
@@ -206,6 +261,15 @@ def _content(stored: StoredRun, file: File) -> str | None:
         return None
 
 
+def _periods(original: StoredRun, reproduced: StoredRun) -> tuple[Period, Period] | None:
+    """Return when both ran; None where one has no end."""
+    one, other = (
+        None if run.started is None or run.ended is None else Period(run.started, run.ended)
+        for run in (original.record, reproduced.record)
+    )
+    return None if one is None or other is None else (one, other)
+
+
 def _judge_link(path: str, before: str | None, after: str | None) -> OutputVerdict:
     is_same = before == after
     return OutputVerdict(
@@ -220,6 +284,42 @@ def _hosts() -> tuple[str, ...]:
     return (os.uname().nodename,)
 
 
+# --- what was printed ---
+
+
+def _judge_printed(
+    original: StoredRun, reproduced: StoredRun, rules: Rules
+) -> OutputVerdict | None:
+    """Compare standard output; None where neither run printed anything."""
+    tolerance = rules.tolerance(STDOUT)
+    found = judge_printed(
+        _printed(original),
+        _printed(reproduced),
+        tolerance=None if tolerance is None else (tolerance.relative, tolerance.absolute),
+        directories=(original.directory, reproduced.directory),
+        periods=_periods(original, reproduced),
+        names=_renamed(pair_paths(_by_place(original), _by_place(reproduced), _hosts())),
+    )
+    if found is None or found.detail is None:
+        return found
+    return msgspec.structs.replace(found, detail=redact_text(found.detail))
+
+
+def _printed(stored: StoredRun) -> Printed:
+    """Return what a run wrote to standard output; of very much, the beginning."""
+    run = stored.record
+    data = bytearray()
+    with suppress(OSError):
+        for piece in read_output(f"{stored.directory}/{RECORD_DIRECTORY}"):
+            if piece.stream == STDOUT_STREAM:
+                data += piece.data
+            if len(data) > _MOST_PRINTED:
+                break
+    times = [time for time in (run.started, run.ended) if time is not None]
+    days = {time.astimezone(zone).date() for time in times for zone in (UTC, None)}
+    return Printed(bytes(data[:_MOST_PRINTED]), sorted(days))
+
+
 # --- samples ---
 
 
@@ -231,7 +331,8 @@ def judge_many(
     The value of a run is the last one of a series; runs that gave none are left out.
     """
     before, after = [last_values(one) for one in originals], [last_values(o) for o in reproduced]
-    names = dict.fromkeys(name for values in before for name in values)
+    # The last of scores that not every fit has is that of another fit.
+    names = dict.fromkeys(name for values in before for name in values if not is_occasional(name))
     seeds = [_seed(one) for one in originals], [_seed(one) for one in reproduced]
     found = []
     for name in names:

@@ -13,7 +13,8 @@ _MOST_DIRECTORIES = 2000
 def later_files(run: Run, base: str) -> tuple[str, ...]:
     """Return the paths in a run's project of files that are younger than it, beside its inputs.
 
-    Only where the project is where it was: a copy of it is younger as a whole.
+    Only in directories where something that the run read is as old as that: one that was copied,
+    or laid out anew, is younger as a whole.
 
     Args:
         run: whose; data sets are not looked at, whose files are known one by one.
@@ -31,13 +32,14 @@ def later_files(run: Run, base: str) -> tuple[str, ...]:
             continue
         try:
             with os.scandir(f"{base}/{directory}") as entries:
-                found += [
-                    path
+                ages = {
+                    f"{directory}/{entry.name}": entry.stat(follow_symlinks=False).st_ctime_ns
                     for entry in entries
-                    if (path := f"{directory}/{entry.name}") not in inputs
-                    and entry.is_file()
-                    and entry.stat(follow_symlinks=False).st_ctime_ns > ended_ns
-                ]
+                    if entry.is_file()
+                }
         except OSError:
             continue  # It is gone, and what the run read of it comes from elsewhere.
+        younger = {path for path, ctime_ns in ages.items() if ctime_ns > ended_ns}
+        if any(path in inputs and path not in younger for path in ages):
+            found += younger - inputs
     return tuple(sorted(found))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from reenact.actions.bundle.receive import receive
 from reenact.actions.context import Context
 from reenact.actions.find import find_run, list_runs, parts_of
 from reenact.errors import NotFound, ReenactError, UsageError
 from reenact.model.identity import Digest, RunId
 from reenact.model.paths import path_to_text, text_to_path
 from reenact.model.run import Run, Status
+from reenact.model.words import counted
+from reenact.store.archive import is_bundle
 from reenact.store.blobs import digest_file
 from reenact.store.index import Index
 from reenact.store.lineage import makers_of
@@ -38,6 +41,52 @@ def find_originals(context: Context, texts: Sequence[str]) -> list[StoredRun]:
     for stored in found.values():
         check(stored)
     return list(found.values())
+
+
+def with_bundles_opened(
+    context: Context, texts: Sequence[str], say: Callable[[str], None]
+) -> list[str]:
+    """Return texts in which each bundle is replaced by its runs, which are taken into the store.
+
+    Of its runs those are meant that were asked for when it was written, and that can be run again.
+
+    Raises:
+        Damaged, TooNew: a bundle cannot be taken.
+        UsageError: no run of a bundle can be run again.
+    """
+    found: list[str] = []
+    for text in texts:
+        path = os.path.join(context.directory, text)
+        if not os.path.isfile(path) or (not is_bundle(path) and _is_made(context, text, path)):
+            found.append(text)
+            continue
+        received = receive(context, text)
+        new = counted(len(received.new), "run")
+        say(f"{text}: verified, {new} taken into {context.store.root}")
+        problems = []
+        for run_id in received.manifest.runs:
+            try:
+                check(context.store.read_run(run_id))
+            except UsageError as error:
+                problems.append(error)
+            else:
+                found.append(run_id)
+        if len(problems) == len(received.manifest.runs):
+            raise problems[0]
+        for problem in problems:
+            say(f"left out: {problem.message}")
+    return found
+
+
+def _is_made(context: Context, text: str, path: str) -> bool:
+    """Tell whether a file that is no bundle can be something that a run has made; a `.zip` may be broken."""
+    if not text.endswith(".zip"):
+        return True
+    try:
+        context.store.check_format()
+    except NotFound:
+        return False
+    return maker_of(context, digest_file(path)[0]) is not None
 
 
 def latest(context: Context) -> StoredRun:

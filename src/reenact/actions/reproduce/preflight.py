@@ -153,7 +153,13 @@ def preflight(
     elif recorded is not None and here.environment is not None:
         section = compare_environments(recorded, here.environment)
         remarks += section.remarks
-        own = [change for change in section.changes if change.name not in run.variables]
+        own = [
+            change
+            for change in section.changes
+            # `PYTHONPATH` is set as it was.
+            if change.name not in run.variables
+            and not (change.name == "PYTHONPATH" and change.a is not None)
+        ]
         changes += own
         causes += map(_cause_of_software, own)
         if packages := [c for c in own if c.group in ("package", "conda")]:

@@ -29,6 +29,7 @@ from reenact.model.flags import FlagValue
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.paths import text_to_path
 from reenact.model.run import Run
+from reenact.model.secrets import REDACTED
 from reenact.search.trials import SEED_FLAGS
 from reenact.snapshot.project_root import find_root, identify
 from reenact.store.lock import Lock
@@ -39,6 +40,13 @@ RECORDED = "recorded"
 AUTO = "auto"
 ENVIRONMENTS = (AUTO, CURRENT, RECORDED)
 """Where a run is run again; AUTO is `recorded` unless an environment with the same software is there."""
+
+
+_PYTHON_PATH = "PYTHONPATH"
+OUTSIDE = "REENACT_OUTSIDE"
+"""Tells the probe where modules from outside the project are as they were."""
+REPRODUCES = "REENACT_REPRODUCES"
+"""Tells the probe that nothing of the project may be changed, no bytecode either."""
 
 
 class Chosen(NamedTuple):
@@ -158,6 +166,25 @@ def find_base(run: Run, context: Context) -> str:
     return empty
 
 
+def set_then(run: Run, context: Context, base: str, restored: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that the user of a run had set, and that a run like it has again.
+
+    They are those of `restored`, and `PYTHONPATH`, with the project where it is now.
+    """
+    recorded = recorded_environment(run, context)
+    if recorded is None:
+        return {}
+    found = {name: value for name, value in restored.items() if name in recorded.variables}
+    root = text_to_path(run.project.root)
+    entries = []
+    for entry in text_to_path(recorded.variables.get(_PYTHON_PATH, "")).split(os.pathsep):
+        is_inside = entry == root or entry.startswith(f"{root}/")
+        entries.append(base + entry[len(root) :] if is_inside else entry)
+    if any(entries) and REDACTED not in entries:
+        found[_PYTHON_PATH] = os.pathsep.join(entries)
+    return found
+
+
 class Again(NamedTuple):
     """All that the runs of one reproduction have in common.
 
@@ -169,6 +196,7 @@ class Again(NamedTuple):
         variables: environment variables that the user sets.
         restored: environment variables that are as they were.
         shows_output: what the runs print is passed on.
+        set_then: the same, of those that the user had set.
     """
 
     original: Run
@@ -178,24 +206,24 @@ class Again(NamedTuple):
     variables: Mapping[str, str]
     restored: Mapping[str, str]
     shows_output: bool
+    set_then: Mapping[str, str] = {}
 
     def request(
         self, run_id: RunId, python: str | None, place: Place, seed: int | None
     ) -> RunRequest:
         """Return the request for one run; without a seed nothing is seeded."""
         verified = self.verified
-        variables = dict(self.variables)
-        if verified.python_path:
-            former = variables.get("PYTHONPATH", os.environ.get("PYTHONPATH"))
-            paths = [*verified.python_path, *([former] if former else [])]
-            variables["PYTHONPATH"] = os.pathsep.join(paths)
+        restored = {**self.restored, **self.set_then, REPRODUCES: self.original.id}
+        if verified.outside is not None:
+            restored[OUTSIDE] = verified.outside
         return RunRequest(
             like=self.original,
             reproduces=self.original.id,
             run_id=run_id,
             settings={**verified.settings, **self.settings},
-            variables=variables,
-            restored=self.restored,
+            variables=self.variables,
+            restored=restored,
+            set_then=frozenset(self.set_then),
             python=python,
             base=self.base,
             provided=verified.provided,

@@ -15,14 +15,16 @@ from reenact.actions.context import Context
 from reenact.actions.find import parts_of
 from reenact.actions.reproduce import judgement
 from reenact.actions.reproduce.conclude import conclude
-from reenact.actions.reproduce.data import Lack, Verified, verify_data
+from reenact.actions.reproduce.data import Verified, verify_data
 from reenact.actions.reproduce.fail_fast import FailFast
 from reenact.actions.reproduce.judgement import Rules
+from reenact.actions.reproduce.lacks import Lack
 from reenact.actions.reproduce.later import later_files
 from reenact.actions.reproduce.originals import output_of, parts, with_needed
 from reenact.actions.reproduce.preflight import Preflight, preflight
 from reenact.actions.reproduce.rerun import (
     AUTO,
+    RECORDED,
     Again,
     Chosen,
     Reruns,
@@ -31,8 +33,10 @@ from reenact.actions.reproduce.rerun import (
     choose_environment,
     find_base,
     seed_settings,
+    set_then,
     with_runs_replaced,
 )
+from reenact.actions.reproduce.source import require_source
 from reenact.errors import CannotRun, DataChanged, NotFound, ReenactError, UsageError
 from reenact.judge.tolerance import Tolerances
 from reenact.model.identity import RunId, new_run_id
@@ -215,10 +219,11 @@ class _Work:
         self._listener.begins(original, request.count)
         run = with_runs_replaced(original.record, replaced)
         self._refuse_hidden(run)
+        require_source(run, self._context.store, self._base(run))
         chosen = choose_environment(
             run, self._context, request.environment, request.python, self._listener.says
         )
-        data = self._verify(run)
+        data = self._verify(run, is_rebuilt=chosen.name == RECORDED)
         has_other_seeds = self._has_other_seeds(run)
         found = preflight(run, chosen.context, chosen.here, has_same_seed=not has_other_seeds)
         self._refuse(data.lacks)
@@ -238,6 +243,7 @@ class _Work:
                 variables=request.variables,
                 restored=found.variables,
                 shows_output=request.shows_output,
+                set_then=set_then(run, self._context, self._base(run), found.variables),
             )
             reproduced, problems = self._run_missing(draft, done, again, chosen, rules, lock)
             concluded = conclude(
@@ -254,7 +260,7 @@ class _Work:
         with store_errors(self._context.store.root):
             return find_base(run, self._context)
 
-    def _verify(self, run: Run) -> Verified:
+    def _verify(self, run: Run, *, is_rebuilt: bool) -> Verified:
         places = [os.path.join(self._context.directory, place) for place in self._request.data]
         for place in places:
             if not os.path.isdir(place):
@@ -268,8 +274,11 @@ class _Work:
                 places=places,
                 find_output=lambda digest: output_of(self._context, digest),
                 progress=self._listener.verified,
+                is_rebuilt=is_rebuilt,
             )
-        later = () if self._request.changed_data else later_files(run, base)
+        if self._request.changed_data:
+            return verified._replace(absent=())
+        later = (*verified.absent, *later_files(run, base))
         if not later:
             return verified
         shown = ", ".join(map(path_to_text, later[:_MOST_NAMED]))

@@ -20,7 +20,7 @@ from reenact.actions.resources.requirements import empty
 from reenact.actions.resources.url import load, name_of
 from reenact.errors import ReenactError, UnmetRequirement
 from reenact.execute.data_sets import DataSet
-from reenact.execute.inputs import KEPT_BYTES, KEPT_IN_ALL_BYTES
+from reenact.execute.keeping import Room, limits_of
 from reenact.execute.stage import Stage
 from reenact.model.identity import Digest
 from reenact.model.paths import path_to_text, printable
@@ -28,9 +28,8 @@ from reenact.model.run import Dependency, File
 from reenact.model.secrets import is_secret_file, redact_text
 from reenact.project.file.model import ResourceSource
 from reenact.snapshot.tree import ProjectTree
-from reenact.store.blobs import digest_bytes, digest_file
+from reenact.store.blobs import FileToKeep, digest_bytes, digest_file
 from reenact.store.digests import Digests
-from reenact.store.files import read_file
 from reenact.store.store import Store
 
 _TOLD = 2000
@@ -40,12 +39,12 @@ class Met(NamedTuple):
     """What was put into a run directory, as its record says it.
 
     Attributes:
-        blobs: contents that the inputs name.
+        blobs: what becomes blobs that the inputs name.
     """
 
     dependencies: tuple[Dependency, ...]
     inputs: tuple[File, ...]
-    blobs: tuple[bytes, ...]
+    blobs: tuple[bytes | FileToKeep, ...]
     remarks: tuple[str, ...]
 
 
@@ -84,6 +83,7 @@ def meet(
     env: Mapping[str, str],
     is_protected: bool,
     progress: Progress | None = None,
+    keeps: str | None = None,
 ) -> Met:
     """Put everything into a run directory.
 
@@ -98,13 +98,24 @@ def meet(
         is_protected: the probe makes links private before the operation writes to them; what another
             run has left is copied otherwise, however large it is.
         progress: told how far a download is.
+        keeps: of which data the content is kept; as in a request.
 
     Raises:
         RequirementFailed: something could not be loaded, unpacked or put there.
     """
     with Digests(f"{store.cache_directory}/digests.db") as digests:
+        room = Room(limits_of(keeps))
         work = _Work(
-            store, root, directory, stage, tree, env, progress, digests, is_protected=is_protected
+            store,
+            root,
+            directory,
+            stage,
+            tree,
+            env,
+            progress,
+            digests,
+            room,
+            is_protected=is_protected,
         )
         for one in planned:
             work.meet(one)
@@ -129,6 +140,7 @@ class _Work:
         env: Mapping[str, str],
         progress: Progress | None,
         digests: Digests,
+        room: Room,
         *,
         is_protected: bool,
     ) -> None:
@@ -142,8 +154,8 @@ class _Work:
         self.placement = Placement(root, directory, stage, tree, digests, is_protected=is_protected)
         self.dependencies: list[Dependency] = []
         self.inputs: dict[str, File] = {}
-        self.blobs: list[bytes] = []
-        self.room = KEPT_IN_ALL_BYTES
+        self.blobs: list[bytes | FileToKeep] = []
+        self.room = room
         # In the order in which it happened, whoever has to say it.
         self.remarks = self.placement.remarks
 
@@ -250,7 +262,7 @@ class _Work:
 
     def _record(self, one: Planned, piece: Piece, origin: str | None) -> None:
         if os.path.isdir(piece.at):
-            file = self._describe_directory(piece)
+            file = self._describe_directory(piece, is_kept=one.run is None)
         else:
             status = os.stat(piece.at)
             own = self.placement.source_of(piece.at)
@@ -276,17 +288,18 @@ class _Work:
 
     def _kept(self, file: File, path: str) -> File:
         """Keep the content of a small file, as of all small data of the project."""
-        size = file.size_bytes or 0
-        if size > min(KEPT_BYTES, self.room) or is_secret_file(file.path):
+        if file.digest is None or is_secret_file(file.path):
             return file
-        content = read_file(path)
-        if digest_bytes(content) != file.digest:
+        wanted = FileToKeep(path, file.digest, file.size_bytes or 0, file.path)
+        if not self.room.take([wanted], is_own=True):
             return file
-        self.room -= size
-        self.blobs.append(content)
+        self.blobs.append(wanted)
         return msgspec.structs.replace(file, is_kept=True)
 
-    def _describe_directory(self, piece: Piece) -> File:
+    def _describe_directory(self, piece: Piece, *, is_kept: bool) -> File:
+        """Describe a directory; keep its files if there is room for all of them."""
+        text = path_to_text(piece.path)
+        kept: list[FileToKeep] = []
         names = list_files(piece.at)
         if len(names) > 1:
             self.digests.expect(piece.at)
@@ -300,15 +313,21 @@ class _Work:
                 digest, _ = self.digests.digest(f"{piece.at}/{name}", status, remember=True)
             except OSError:
                 entries.append((path_to_text(name), 0, None))
+                is_kept = False
                 continue
             entries.append((path_to_text(name), status.st_size, digest))
+            kept.append(FileToKeep(f"{piece.at}/{name}", digest, status.st_size, text))
+            is_kept = is_kept and not is_secret_file(path_to_text(name))
             newest = max(newest, status.st_mtime_ns)
         blob = msgspec.json.encode(DataSet(sorted(entries)))
         self.blobs.append(blob)
+        is_kept = is_kept and self.room.take(kept, is_own=True)
+        self.blobs += kept if is_kept else ()
         return File(
-            path=path_to_text(piece.path),
+            path=text,
             size_bytes=sum(size for _, size, _ in entries),
             digest=digest_bytes(blob),
             mtime_ns=newest or None,
             files=len(entries),
+            is_kept=is_kept,
         )

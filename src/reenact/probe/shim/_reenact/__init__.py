@@ -34,7 +34,9 @@ _IMPORTED_LATE = frozenset(
     "_bisect _ctypes _json _struct array bisect ctypes fcntl math mmap shutil struct zlib".split()
 )
 _SWITCHED = ("torch", "tensorflow")
-_SEEDED = frozenset(_SWITCHED + ("random", "numpy.random", "uuid", "multiprocessing.process"))
+_SEEDED = frozenset(
+    _SWITCHED + ("random", "numpy.random", "jax.random", "uuid", "multiprocessing.process")
+)
 """Modules of which `seeds.py` wants to hear when something is to be seeded."""
 _CHANCES = frozenset(
     """os.listdir os.scandir os.fork _thread.start_new_thread _thread.start_joinable_thread
@@ -80,6 +82,8 @@ def start(shim):
     _attempt(say_hello, settings, shim, "start")
     if settings.named_run and settings.project and _may_lead_into(settings.project, shim):
         _attempt(_resolve_to_stage, settings)
+    if "REENACT_OUTSIDE" in environ:
+        _attempt(_lead_outside, environ["REENACT_OUTSIDE"])
     if settings.project:
         _listen(settings)
     os.register_at_fork(after_in_child=lambda: _attempt(say_hello, settings, shim, "fork"))
@@ -124,6 +128,12 @@ def _resolve_to_stage(settings):
     from _reenact import editable
 
     editable.resolve_to_stage(settings)
+
+
+def _lead_outside(root):
+    from _reenact import outside
+
+    outside.install(root)
 
 
 _QUIET = frozenset(

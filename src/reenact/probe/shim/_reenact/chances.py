@@ -12,7 +12,7 @@ import atexit
 import os
 import sys
 
-from _reenact import RENEWALS, tell_of_chance
+from _reenact import RENEWALS, _command, tell_of_chance
 
 PROJECT, LIBRARY, STANDARD, IMPORT, OURS = range(5)
 
@@ -135,8 +135,13 @@ def whose(frame):
         found = _known[name] = _whose(name)
     if found == LIBRARY and frame.f_globals.get("__name__") == "__main__":
         # A cell of a notebook, `python -c`, a script from elsewhere.
-        return PROJECT
+        return STANDARD if name == "<string>" and _is_served() else PROJECT
     return found
+
+
+def _is_served():
+    """Tell whether the command of this process is multiprocessing's own."""
+    return any(word.startswith("from multiprocessing.") for word in _command())
 
 
 def _whose(name):

@@ -119,6 +119,8 @@ class _Links(object):
         # The second is how links to what the operation required begin.
         self.staged = (settings.project + "/", "/./")
         self.walked = set()
+        # A run that shows a result again changes nothing.
+        self.is_guarded = "REENACT_REPRODUCES" in os.environ
         self.renew_lock()
         # What is about to be changed: the position of the path among the event's arguments, whether
         # the file itself is changed or only the directory that it is in, and the position of the
@@ -209,7 +211,7 @@ class _Links(object):
         relative = self.within(path, base)
         if not relative or relative.startswith(".reenact/"):
             return
-        if "__pycache__/" in relative:
+        if "__pycache__/" in relative and not self.is_guarded:
             # Bytecode is shared with the project, as it is between two runs of plain Python.
             return
         at, is_staged, rest = self.follow(relative, is_file)

@@ -5,7 +5,7 @@ others pay a look at `sys.modules`. Nothing is imported or loaded for it but `ct
 are asked only if they are there already.
 
 Covered: OpenBLAS in its many spellings, MKL, BLIS, OpenMP of GNU, Intel and LLVM, the threads of
-torch and numexpr; torch, NumPy, TensorFlow and JAX on what they were built with.
+torch, TensorFlow, XLA and numexpr; torch, NumPy, TensorFlow and JAX on what they were built with.
 Not covered: a BLAS inside another library that shows none of its functions (torch's own MKL: torch
 itself tells of it); a process that ends without leaving Python (`kill -9`, `os._exit`, `exec`).
 """
@@ -53,6 +53,13 @@ _OPENBLAS_SPELLINGS = (
     ("scipy_", "64_"),
 )
 _INTEL_THREADS = {-1: None, 0: "intel", 1: "none", 3: "gnu", 4: "tbb"}
+_JAX_SETTINGS = (
+    "default_matmul_precision",
+    "default_prng_impl",
+    "enable_x64",
+    "threefry_partitionable",
+)
+"""What decides of a script's numbers beside its keys."""
 _is_told = []
 
 
@@ -132,10 +139,25 @@ def _pools(libraries):
     torch = sys.modules.get("torch")
     if hasattr(torch, "get_num_threads"):
         pools.append({"api": "torch", "threads": torch.get_num_threads()})
+    tensorflow = sys.modules.get("tensorflow.python.eager.context")
+    if tensorflow is not None:
+        context = getattr(tensorflow, "_context", None)
+        # Not by asking: the answer would look for GPUs where the script did not.
+        threads = getattr(context, "_intra_op_parallelism_threads", None)
+        threads = threads or _said_or_cpus("TF_NUM_INTRAOP_THREADS")
+        pools.append({"api": "tensorflow", "threads": threads})
+    if "jaxlib" in sys.modules:
+        pools.append({"api": "xla", "threads": _said_or_cpus("NPROC")})
     numexpr = sys.modules.get("numexpr")
     if hasattr(numexpr, "get_num_threads"):
         pools.append({"api": "numexpr", "threads": numexpr.get_num_threads()})
     return pools
+
+
+def _said_or_cpus(variable):
+    """Return the number of threads of which a variable decides, else of CPUs."""
+    said = os.environ.get(variable, "")
+    return int(said) if said.isdigit() and int(said) else len(os.sched_getaffinity(0))
 
 
 def _asker(name):
@@ -305,15 +327,21 @@ def _tensorflow(tensorflow):
     build = _call(getattr(tensorflow, "sysconfig", None), "get_build_info") or {}
     facts["cuda"] = build.get("cuda_version")
     facts["cudnn"] = build.get("cudnn_version")
+    config = sys.modules.get("tensorflow.python.framework.config")
+    facts["op_determinism"] = _call(config, "is_op_determinism_enabled")
     return facts
 
 
 def _jaxlib(jaxlib):
     jax = sys.modules.get("jax")
-    return {
+    facts = {
         "version": getattr(jaxlib, "__version__", None),
         "jax": getattr(jax, "__version__", None),
     }
+    config = getattr(jax, "config", None)
+    for name in _JAX_SETTINGS:
+        facts[name] = getattr(config, "jax_" + name, None)
+    return facts
 
 
 def _cupy(cupy):

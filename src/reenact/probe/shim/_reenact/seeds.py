@@ -15,8 +15,10 @@ The run's first process has the run's seed. Processes that it starts have others
 * any other process has one that follows from its command, and from how many processes of the run
   had that command before.
 
-Covered: Python 3.8 and later, NumPy 1.17 to 2, PyTorch 1.8 to 2, TensorFlow 2.
-Not covered: JAX, whose keys scripts make themselves; CuPy; generators of native libraries.
+JAX has no generator: a script makes its keys itself, and where it does is noted.
+
+Covered: Python 3.8 and later, NumPy 1.17 to 2, PyTorch 1.8 to 2, TensorFlow 2, JAX.
+Not covered: CuPy; generators of native libraries.
 """
 
 import atexit
@@ -258,12 +260,17 @@ def _begin_worker(identity, name):
 # --- what the script seeds ---
 
 
-def note(generator, value, frame):
-    """Take note that the script seeds a generator."""
+def note(generator, value, frame, is_shared=True):
+    """Take note that the script seeds a generator.
+
+    Of one that is shared it is told, too, when a library does so while it is imported.
+    """
     from _reenact import chances
 
-    _state.by_script.add(generator)
     place, _ = chances.find_place(frame, True)
+    if place is None and not is_shared:
+        return
+    _state.by_script.add(generator)
     at = frame if place is None else place
     key = (at.f_code, at.f_lineno)
     if _state.places.get(generator) == key or _state.notes >= _MOST_NOTES or _is_worker_here():
@@ -430,7 +437,7 @@ def _after_numpy(module):
 def _noting_entropy(args, kwargs):
     value = args[0] if args else kwargs.get("seed")
     if isinstance(value, (int, list, tuple)) and _state.run_seed is not None:
-        note("numpy.random.default_rng", value, _caller(sys._getframe(1)))
+        note("numpy.random.default_rng", value, _caller(sys._getframe(1)), False)
 
 
 def _after_torch(module):
@@ -467,6 +474,43 @@ def _after_tensorflow(module):
     _state.reseed["tensorflow"] = reseed
     reseed()
     _tell_seeded("tensorflow")
+    _seed_generators(module, sys.modules["tensorflow.python.ops.stateful_random_ops"])
+
+
+def _seed_generators(tensorflow, module):
+    """Give a state to generators that are made with none: the global one, and those made by chance."""
+    original = module.non_deterministic_ints
+
+    def non_deterministic_ints(shape, *args, **kwargs):
+        chance = original(shape, *args, **kwargs)
+        found = []
+        if _state.run_seed is not None and chance.shape.is_fully_defined():
+            _attempt(lambda: found.append(_drawn_like(tensorflow, chance)))
+        return found[0] if found else chance
+
+    module.non_deterministic_ints = non_deterministic_ints
+
+
+def _drawn_like(tensorflow, chance):
+    numbers = [
+        draw("tensorflow", 8 * chance.dtype.size - 1) for _ in range(chance.shape.num_elements())
+    ]
+    return tensorflow.constant(numbers, chance.dtype, chance.shape)
+
+
+def _after_jax(module):
+    from _reenact.wrap import wrap
+
+    for name in ("key", "PRNGKey"):
+        if hasattr(module, name):
+            wrap(module, name, before=_noting_key)
+
+
+def _noting_key(args, kwargs):
+    value = args[0] if args else kwargs.get("seed")
+    # No array: what is on a device, or not computed yet, stays there.
+    if isinstance(value, int) and _state.run_seed is not None:
+        note("jax", value, _caller(sys._getframe(1)), False)
 
 
 def _after_uuid(module):
@@ -524,6 +568,7 @@ _AFTER = {
     "numpy.random": _after_numpy,
     "torch": _after_torch,
     "tensorflow": _after_tensorflow,
+    "jax.random": _after_jax,
     "uuid": _after_uuid,
     "multiprocessing.process": _after_process,
 }

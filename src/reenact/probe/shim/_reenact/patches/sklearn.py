@@ -232,7 +232,7 @@ def _note_train_score(estimator, kind, data, sample_weight):
     score = train_score.of(estimator, data[0], data[1], sample_weight)
     kind.has_train_score = score is not None
     if score is not None:
-        journal.report(kind.name + ".train_score", score, None, _ORIGIN)
+        journal.report(kind.name + ".train_score", score, kind.fits - 1, _ORIGIN)
 
 
 def _save(estimator, scope):
@@ -287,9 +287,11 @@ def _after_score(result, args, kwargs, state):
         name = frames.target_of(frame)
         if name is None and is_train and kind.has_train_score:
             return  # It is recorded already.
-        if name is None:
-            name = kind.name + (".train_score" if is_train else ".score")
-        journal.report(name, value, None, _ORIGIN)
+        step = None
+        if name is None and is_train:
+            # Not every fit has one: the step says of which it is.
+            name, step = kind.name + ".train_score", max(kind.fits - 1, 0)
+        journal.report(name or kind.name + ".score", value, step, _ORIGIN)
         if not is_train:
             scope = estimators.known_scope(estimator)
             for argument, given in zip(("X", "y"), data):
