@@ -553,6 +553,14 @@ def test_a_run_is_not_judged_against_itself(desk: Desk) -> None:
     assert (done.status, "is on both sides" in done.err) == (2, True), done
 
 
+def test_a_metric_of_the_new_run_alone_is_named(desk: Desk) -> None:
+    desk.write("t.py", "print('loss: 0.5')\n")
+    first = desk.run("t.py")
+    desk.write("t.py", "print('loss: 0.5')\nprint('extra: 1.5')\n")
+    done = desk.reenact("judge", first, desk.run("t.py"))
+    assert (done.status, "only reported now: `extra`" in done.out + done.err) == (0, True), done
+
+
 def test_nothing_to_reproduce_is_said(desk: Desk) -> None:
     done = desk.reenact("reproduce", "--all")
     assert (done.status, "nothing to reproduce" in done.err) == (1, True), done

@@ -16,6 +16,8 @@ from reenact.errors import UsageError
 from reenact.judge.overall import overall, worst
 from reenact.judge.tolerance import Tolerances
 from reenact.model.identity import RunId, new_run_id
+from reenact.model.metrics import SAMPLED
+from reenact.model.paths import printable
 from reenact.model.run import Remark, Status
 from reenact.model.verdict import (
     Cause,
@@ -125,6 +127,8 @@ def conclude(
         for one in fine
         if one.status is Status.FAILED and (words := judgement.failure_words(one))
     ]
+    if added := _added_metrics(originals, fine):
+        remarks.append(Remark(code="metrics", message=f"only reported now: {', '.join(added)}"))
     is_sample = rules.expectation is Expectation.STATISTICS
     alike = [stored for stored in fine if not is_sample or _is_same_seed(originals, stored)]
     judged = [judgement.judge_run(first, stored, rules) for stored in alike]
@@ -181,6 +185,15 @@ def conclude(
         remarks=tuple(remarks),
         ended=datetime.now(UTC),
     )
+
+
+def _added_metrics(originals: Sequence[StoredRun], reproduced: Sequence[StoredRun]) -> list[str]:
+    """Return the metrics that no original reported: there is nothing to judge them by."""
+    known, now = (
+        {name for one in runs for name in one.record.metrics if not name.startswith(SAMPLED)}
+        for runs in (originals, reproduced)
+    )
+    return [printable(f"`{name}`") for name in sorted(now - known)]
 
 
 def _is_same_seed(originals: Sequence[StoredRun], stored: StoredRun) -> bool:
