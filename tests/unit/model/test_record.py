@@ -490,6 +490,8 @@ def test_a_record_with_every_field_is_read_as_it_was_written() -> None:
         ),
         seed=3,
         is_deterministic=True,
+        gpus="0,1",
+        keep_data="all",
         randomness=Randomness(
             hash_seed="3",
             seeded={"random": "reenact"},

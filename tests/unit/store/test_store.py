@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reenact.errors import Damaged, NotFound, StoreUnusable, TooNew
+from reenact.errors import Damaged, NotFound, ReenactError, StoreUnusable, TooNew
 from reenact.model.identity import RunId, new_run_id
 from reenact.model.run import Exit, Notes, Operation, OperationKind, Project, Run, Status
 from reenact.store.store import Store, locate_store
@@ -167,16 +167,16 @@ class TestRuns:
         assert store.read_run(run.id).status is Status.KILLED
 
     @pytest.mark.parametrize(
-        ("content", "damage"),
+        ("content", "damage", "error"),
         [
-            (b"", "is damaged: "),
-            (b"{}", "is damaged: "),
-            (None, "is damaged: it has no run.json"),
-            (b'{"format":9}', "has format 9, this Reenact reads up to 1"),
+            (b"", "is damaged: ", Damaged),
+            (b"{}", "is damaged: ", Damaged),
+            (None, "is damaged: it has no run.json", Damaged),
+            (b'{"format":9}', "has format 9, this Reenact reads up to 1", TooNew),
         ],
     )
     def test_a_damaged_record_is_a_value_and_others_are_not_affected(
-        self, store: Store, content: bytes | None, damage: str
+        self, store: Store, content: bytes | None, damage: str, error: type[ReenactError]
     ) -> None:
         good, bad = add_run(store, exit=Exit(code=0)), add_run(store)
         path = Path(store.record_path(bad.id))
@@ -188,7 +188,7 @@ class TestRuns:
         assert stored.run is None
         assert damage in (stored.damage or "")
         assert store.read_run(good.id).status is Status.COMPLETED
-        with pytest.raises(Damaged, match=f"run {bad.id[:8]}"):
+        with pytest.raises(error, match=f"run {bad.id[:8]}"):
             _ = stored.record
 
     def test_a_record_of_another_run_is_damage(self, store: Store) -> None:
