@@ -70,7 +70,11 @@ class Recipe(NamedTuple):
 def dockerfile(recipe: Recipe) -> str:
     """Return a Dockerfile, for docker and podman."""
     user = recipe.has_user or USER
-    lines = [*(f"# {_one_line(note)}" for note in recipe.notes), f"FROM {recipe.base}", ""]
+    lines = [
+        *(f"# {_one_line(note)}" for note in recipe.notes),
+        f"FROM {_one_line(recipe.base)}",
+        "",
+    ]
     # A base may leave another user in charge.
     lines.append("USER root")
     if recipe.has_user is None:
@@ -84,7 +88,7 @@ def dockerfile(recipe: Recipe) -> str:
             lines.append(f"COPY {owner}{_json((step.source, step.target))}")
     lines.append("")
     lines += [f"ENV {name}={_quoted(recipe.variables[name])}" for name in sorted(recipe.variables)]
-    lines += [f"USER {user}", f"WORKDIR {recipe.directory}", f"CMD {_json(recipe.command)}"]
+    lines += [f"USER {user}", f"WORKDIR {_place(recipe.directory)}", f"CMD {_json(recipe.command)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -106,7 +110,7 @@ def apptainer(recipe: Recipe) -> str:
     lines = [
         *(f"# {_one_line(note)}" for note in recipe.notes),
         "Bootstrap: docker",
-        f"From: {recipe.base}",
+        f"From: {_one_line(recipe.base)}",
         "",
         "%files",
         *(f"    {_file(step.source)} {_file(step.target)}" for step in copies),
@@ -150,6 +154,12 @@ def _file(path: str) -> str:
     # Apptainer copies a directory's content when the source ends so.
     path = f"{path}." if path.endswith("/") and not path.startswith("/") else path
     return path if _PLAIN.fullmatch(path) else json.dumps(path, ensure_ascii=False)
+
+
+def _place(directory: str) -> str:
+    """Return a directory as an instruction names it: docker would put variables into it."""
+    text = re.sub(r"[\r\n]", " ", directory)
+    return text.replace("\\", "\\\\").replace("$", "\\$")
 
 
 def _one_line(text: str) -> str:

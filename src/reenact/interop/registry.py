@@ -75,7 +75,8 @@ def split_image(image: str) -> tuple[str, str, str]:
 def _ask(url: str, authorization: str | None) -> str:
     request = urllib.request.Request(url, method="HEAD", headers={"Accept": _ACCEPTED})  # noqa: S310  # https, or this machine
     if authorization is not None:
-        request.add_header("Authorization", authorization)
+        # Not for others: urllib would take it along to wherever it is sent on.
+        request.add_unredirected_header("Authorization", authorization)
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # as above
         digest = answer.headers.get("Docker-Content-Digest")
     if not isinstance(digest, str) or not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
@@ -90,13 +91,18 @@ def _answer_to(challenge: str, login: str | None) -> str | None:
         return basic
     fields = dict(_FIELD.findall(challenge))
     realm = fields.pop("realm", "")
-    if not realm.startswith(("https://", "http://localhost", "http://127.0.0.1")):
+    asked = urllib.parse.urlsplit(realm)
+    is_here = asked.scheme == "http" and asked.hostname in ("localhost", "127.0.0.1")
+    if asked.scheme != "https" and not is_here:
         return None
     request = urllib.request.Request(f"{realm}?{urllib.parse.urlencode(fields)}")  # noqa: S310  # as above
     if basic is not None:
-        request.add_header("Authorization", basic)
+        request.add_unredirected_header("Authorization", basic)
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310  # as above
-        content: Any = json.load(answer)
+        try:
+            content: Any = json.load(answer)
+        except ValueError:
+            raise OSError("what gives its tokens answers with no JSON") from None
     found = (
         content.get("token") or content.get("access_token") if isinstance(content, dict) else None
     )

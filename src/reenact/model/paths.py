@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Container
 
 _ESCAPE = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 
@@ -33,6 +34,30 @@ def leads_out(text: str) -> bool:
     """Tell whether a recorded path does not stay below what it is relative to."""
     path = text_to_path(text)
     return path.startswith("/") or (".." in path and ".." in path.split("/"))
+
+
+def landing(path: str, target: str, links: Container[str]) -> str | None:
+    """Return where a relative symbolic link leads, relative to what its path is relative to.
+
+    Args:
+        path: of the link; leads through no other link.
+        target: that it has.
+        links: paths of all links below the same directory.
+
+    Returns:
+        None where only the file system knows: the target goes up from what another link leads to.
+    """
+    at = [part for part in os.path.dirname(path).split("/") if part]
+    is_past_link = False
+    for part in target.split("/"):
+        if part == ".." and is_past_link:
+            return None
+        if part == ".." and at and at[-1] != "..":
+            at.pop()
+        elif part not in ("", "."):
+            at.append(part)
+            is_past_link = is_past_link or "/".join(at) in links
+    return "/".join(at) or "."
 
 
 def printable(text: str) -> str:

@@ -30,7 +30,7 @@ from reenact.model.bundle import (
     problem_of_name,
 )
 from reenact.model.identity import Digest
-from reenact.model.paths import text_to_path
+from reenact.model.paths import landing, text_to_path
 from reenact.model.words import counted
 from reenact.store.files import remove_if_there, temporary_name, write_all
 
@@ -415,10 +415,11 @@ class Archive:
         for name, _, _, digest in self.manifest.files:
             if name.startswith("blobs/") and name != f"blobs/{digest[:2]}/{digest[2:]}":
                 raise self._refused(name, "it has another digest")
+        paths = {text_to_path(name) for name in links}
         for name, target in links.items():
             path, to = text_to_path(name), text_to_path(target)
-            landing = os.path.normpath(f"{os.path.dirname(path)}/{to}").split("/")
-            is_inside = landing[0] == "runs" and len(landing) > 1 and landing[1] in runs
+            top, _, below = (landing(path, to, paths) or "").partition("/")
+            is_inside = top == "runs" and below.partition("/")[0] in runs
             if not path.startswith("runs/") or to.startswith("/") or not to or not is_inside:
                 raise self._refused(name, "the link leads elsewhere")
 

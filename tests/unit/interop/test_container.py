@@ -34,6 +34,13 @@ class TestDockerfile:
         assert "ENV PLAIN=1\n" in text
         assert 'ENV ODD="a \\"b\\" \\$c \\\\d"\n' in text
 
+    def test_no_record_writes_an_instruction_of_its_own(self) -> None:
+        text = dockerfile(recipe(base="python:3.11\nRUN evil", directory="/work/$HOME\nRUN evil"))
+
+        assert "FROM python:3.11 RUN evil\n" in text
+        assert "WORKDIR /work/\\$HOME RUN evil\n" in text
+        assert "\nRUN evil" not in text
+
     def test_notes_are_comments(self) -> None:
         assert dockerfile(recipe()).startswith("# first\n# second line\nFROM python:3.11\n")
 

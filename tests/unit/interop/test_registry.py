@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from reenact.errors import ReenactError
-from reenact.interop.registry import split_image, with_digest
+from reenact.interop.registry import _answer_to, split_image, with_digest
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -55,6 +55,11 @@ def test_a_tag_gets_the_digest_of_what_it_stands_for(registry: str) -> None:
     image = f"{registry}/team/python:3.11"
 
     assert with_digest(image, {}) == f"{image}@{DIGEST}"
+
+
+def test_only_this_machine_gets_a_login_in_clear() -> None:
+    for realm in ("http://localhost.example.org/token", "http://127.0.0.1.example.org/token"):
+        assert _answer_to(f'Bearer realm="{realm}"', "me:hunter2") is None
 
 
 def test_an_image_with_a_digest_is_not_asked_for() -> None:

@@ -60,6 +60,24 @@ def test_a_large_file_passes_through_in_pieces(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "runs" / RUN / "big").read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"out": "../../etc/passwd"},
+        {"x/y/z/d": "../../..", "out": "x/y/z/d/../../../../etc/passwd"},
+        {"up": ".", "d": "up/x/y", "out": f"d/../../../{RUN}/x"},
+    ],
+)
+def test_links_that_lead_out_through_each_other_are_refused(
+    tmp_path: Path, links: dict[str, str]
+) -> None:
+    listed = {f"runs/{RUN}/{name}": target for name, target in links.items()}
+    write(tmp_path / "a.zip", {f"runs/{RUN}/x/y/file": b"1"}, listed)
+
+    with pytest.raises(Damaged, match="the link leads elsewhere"):
+        Archive(str(tmp_path / "a.zip"))
+
+
 def test_links_come_back(tmp_path: Path) -> None:
     write(tmp_path / "a.zip", {f"runs/{RUN}/d/x": b"1"}, {f"runs/{RUN}/link": "d/x"})
     with Archive(str(tmp_path / "a.zip")) as archive:

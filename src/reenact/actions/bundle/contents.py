@@ -19,7 +19,7 @@ from reenact.errors import Damaged, NotFound, UsageError
 from reenact.execute.data_sets import read_data_set
 from reenact.model.bundle import LeftOut, is_kept_record_file
 from reenact.model.identity import Digest, RunId
-from reenact.model.paths import path_to_text, text_to_path
+from reenact.model.paths import landing, path_to_text, text_to_path
 from reenact.model.record import encode_run
 from reenact.model.run import File, Run, Status
 from reenact.model.secrets import is_secret_file
@@ -248,8 +248,9 @@ class _Collection:
     def _link(self, stored: StoredRun, output: File, name: str) -> None:
         assert output.target is not None
         target = text_to_path(output.target)
-        landing = os.path.normpath(os.path.join(os.path.dirname(text_to_path(output.path)), target))
-        if target.startswith("/") or landing == ".." or landing.startswith("../"):
+        links = {text_to_path(one.path) for one in stored.record.outputs if one.target is not None}
+        at = None if target.startswith("/") else landing(text_to_path(output.path), target, links)
+        if at is None or at == ".." or at.startswith("../"):
             self._leave_out(stored.id, output, "the link leads outside the run directory")
         else:
             self._links[name] = output.target

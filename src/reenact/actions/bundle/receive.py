@@ -16,7 +16,7 @@ from reenact.errors import Damaged, ReenactError
 from reenact.execute.data_sets import read_data_set
 from reenact.model.bundle import Manifest
 from reenact.model.identity import Digest, RunId, is_run_id
-from reenact.model.paths import text_to_path
+from reenact.model.paths import landing, text_to_path
 from reenact.model.record import encode_run
 from reenact.model.run import Run, Status
 from reenact.snapshot.tree import read_tree
@@ -216,9 +216,8 @@ def _names_of_tree(blobs: Blobs, tree: Digest) -> Iterator[str]:
     for text, target in found.links:
         path, to = text_to_path(text), text_to_path(target)
         yield path
-        yield (
-            "/" if to.startswith("/") else os.path.normpath(os.path.join(os.path.dirname(path), to))
-        )
+        where = None if to.startswith("/") else landing(path, to, links)
+        yield "/" if where is None else where
 
 
 def _stays(path: str) -> bool:
@@ -283,20 +282,20 @@ def _move_run(inside: Store, store: Store, run: Run) -> None:
 
 def _keep_more(store: Store, run: Run) -> None:
     """Let a run that was there keep what the bundle has of its data."""
-    found = store.read_run(run.id).record
-    pairs = zip(found.inputs, run.inputs, strict=True)
-    inputs = tuple(
-        msgspec.structs.replace(ours, is_kept=ours.is_kept or theirs.is_kept)
-        for ours, theirs in pairs
-    )
-    if inputs == found.inputs:
-        return
     lock = store.lock(run.id)
-    if lock.acquire():
-        try:
+    if not lock.acquire():
+        return
+    try:
+        # Under the lock: somebody else may just have changed a tag.
+        found = store.read_run(run.id).record
+        inputs = tuple(
+            msgspec.structs.replace(ours, is_kept=ours.is_kept or theirs.is_kept)
+            for ours, theirs in zip(found.inputs, run.inputs, strict=True)
+        )
+        if inputs != found.inputs:
             store.write_run(msgspec.structs.replace(found, inputs=inputs))
-        finally:
-            lock.release(remove=True)
+    finally:
+        lock.release(remove=True)
 
 
 def _move_reproductions(inside: Store, store: Store) -> None:

@@ -148,5 +148,6 @@ def _files_below(directory: str) -> Iterator[str]:
     for place, _, names in os.walk(directory):
         for name in sorted(names):
             path = os.path.join(place, name)
-            if os.path.isfile(path):
+            # What a link leads to may be ours, and no result of the container.
+            if os.path.isfile(path) and not os.path.islink(path):
                 yield path_to_text(os.path.relpath(path, directory))

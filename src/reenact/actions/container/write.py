@@ -261,11 +261,20 @@ class _Writing:
                 continue
             if REDACTED in value:
                 self._draft.remarks.append(f"{name} is secret: `docker run --env {name}=…` sets it")
+            elif _has_lines(value):
+                self._remark_lines(name)
             elif not os.path.isabs(value):
                 self._draft.variables[name] = value
         if self._run.operation.kind is OperationKind.COMMAND:
             flags = {n: v for n, v in plan.env.items() if n.startswith("FLAG_")}
-            self._draft.variables.update(flags)
+            for name, value in flags.items():
+                if _has_lines(value):
+                    self._remark_lines(name)
+                else:
+                    self._draft.variables[name] = value
+
+    def _remark_lines(self, name: str) -> None:
+        self._draft.remarks.append(f"{name} has several lines: `docker run --env {name}=…` sets it")
 
     def _command(self, plan: Plan) -> tuple[str, ...]:
         words = list(plan.words)
@@ -302,3 +311,8 @@ class _Writing:
             return bool(decode_machine(data, where="the machine").gpus)
         except ReenactError:
             return False
+
+
+def _has_lines(value: str) -> bool:
+    """Tell whether a recipe has no place for a value: a second line would be an instruction."""
+    return "\n" in value or "\r" in value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
@@ -108,11 +107,6 @@ def other_spellings(name: str, *more: str | None) -> tuple[str, ...]:
             found.setdefault(item.replace("_", "-"))
     found.pop(name)
     return tuple(found)
-
-
-def rebind(flag: Flag, **changes: Any) -> Flag:
-    """Return the flag with some attributes of its binding changed."""
-    return msgspec.structs.replace(flag, binding=msgspec.structs.replace(flag.binding, **changes))
 
 
 def finish(

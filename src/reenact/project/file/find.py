@@ -153,11 +153,6 @@ def _check_config(directory: str, findings: Findings) -> None:
             return
 
 
-def has_errors(findings: list[Finding] | tuple[Finding, ...]) -> bool:
-    """Tell whether any of the findings is an error."""
-    return any(finding.level is Level.ERROR for finding in findings)
-
-
 def refusal(findings: tuple[Finding, ...]) -> BadProjectFile:
     """Return the error that says why a file or operation cannot be used: the first, how many more."""
     errors = [finding for finding in findings if finding.level is Level.ERROR]
