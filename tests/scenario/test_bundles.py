@@ -1136,3 +1136,8 @@ def test_a_dry_run_writes_nothing_and_says_what_would_be_there(desk: Desk) -> No
     done = desk.reenact("export", run, "one.zip", "--dry-run")
     assert (done.status, "1 run" in done.err) == (0, True), done
     assert not (desk.project / "one.zip").exists()
+
+
+def test_a_bundle_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = Desk(tmp_path).reenact("reproduce", "nosuch.zip")
+    assert (done.status, "there is no file `nosuch.zip`" in done.err) == (1, True), done

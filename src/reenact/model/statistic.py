@@ -56,6 +56,9 @@ def statistic(values: Iterable[object]) -> Statistic:
 
 
 def _mean(numbers: Sequence[float]) -> float:
+    if numbers.count(numbers[0]) == len(numbers):
+        # Their sum is rounded: divided, it may be a neighbour of what they all are.
+        return numbers[0]
     total = _sum(numbers)
     if math.isfinite(total) or not all(map(math.isfinite, numbers)):
         return total / len(numbers)

@@ -32,6 +32,7 @@ from reenact.model.bundle import (
 from reenact.model.identity import Digest
 from reenact.model.paths import landing, text_to_path
 from reenact.model.words import counted
+from reenact.store.blobs import large_hasher
 from reenact.store.files import remove_if_there, temporary_name, write_all
 
 _CHUNK = 1 << 20
@@ -132,7 +133,7 @@ class ArchiveWriter:
         info = _info(name, stat.S_IFREG | mode)
         info.compress_type = _compression(sample, size)
         info.file_size = size
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = large_hasher()
         left = size
         with self._zip.open(info, "w", force_zip64=size >= zipfile.ZIP64_LIMIT // 2) as out:
             while left and (data := source.read(min(_CHUNK, left))):
@@ -335,7 +336,7 @@ class Archive:
                 progress(done, total)
 
     def _content(self, name: str, size: int, digest: Digest) -> Iterator[bytes]:
-        hasher = blake3(max_threads=blake3.AUTO) if size > _CHUNK else blake3()
+        hasher = large_hasher() if size > _CHUNK else blake3()
         found = 0
         try:
             with self._zip.open(name) as file:

@@ -24,6 +24,23 @@ _MMAP_FROM = 1 << 22
 _PROGRESS_BYTES = 1 << 28
 _FICLONE = 0x40049409
 
+_hashes_in_threads: int | None = None
+"""The process in which BLAKE3 has started its threads, itself or before a fork; None for none."""
+
+
+def large_hasher() -> blake3:
+    """Return a hasher for much data: it works in all cores, if it can.
+
+    A fork does not have the threads of its parent, and BLAKE3 would wait for them for ever: where
+    the parent had any, the hasher works without.
+    """
+    global _hashes_in_threads
+    if _hashes_in_threads is None:
+        _hashes_in_threads = os.getpid()
+    if _hashes_in_threads != os.getpid():
+        return blake3()
+    return blake3(max_threads=blake3.AUTO)
+
 
 def digest_bytes(data: bytes) -> Digest:
     """Return the digest of `data`."""
@@ -54,7 +71,7 @@ def _digest_by_pieces(descriptor: int, progress: Callable[[int], None]) -> tuple
     import mmap
 
     size = os.fstat(descriptor).st_size
-    hasher = blake3(max_threads=blake3.AUTO)
+    hasher = large_hasher()
     for start in range(0, size, _PROGRESS_BYTES):
         length = min(_PROGRESS_BYTES, size - start)
         with mmap.mmap(descriptor, length, access=mmap.ACCESS_READ, offset=start) as piece:
@@ -102,7 +119,7 @@ def digest_descriptor(descriptor: int, path: str) -> tuple[Digest, int]:
     """Return digest and size of what can be read from an open file, from its start."""
     size = os.fstat(descriptor).st_size
     if size >= _MMAP_FROM:
-        hasher = blake3(max_threads=blake3.AUTO)
+        hasher = large_hasher()
         hasher.update_mmap(path)
         return Digest(hasher.hexdigest()), size
     data = os.read(descriptor, size + 1)

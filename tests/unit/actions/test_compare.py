@@ -464,3 +464,8 @@ def test_infinities_have_a_mean_and_no_sd() -> None:
     found = statistic([math.inf, 1.0])
 
     assert (found.mean, found.sd) == (math.inf, None)
+
+
+def test_equal_numbers_have_no_spread() -> None:
+    found = statistic([0.083972] * 3)
+    assert (found.mean, found.sd) == (0.083972, 0.0)

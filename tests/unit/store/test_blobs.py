@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commands import PATIENCE_S
 from reenact.errors import Damaged, NotFound
 from reenact.store.blobs import CHUNK, Blobs, FileToKeep, digest_bytes, digest_file
 
@@ -327,3 +329,24 @@ def test_a_large_file_has_the_same_digest_whoever_listens(tmp_path: Path) -> Non
 
     assert found == digest_file(str(path))
     assert told == [1 << 28, (1 << 28) + 7]
+
+
+def test_a_fork_digests_large_files_after_its_parent_has(tmp_path: Path) -> None:
+    path = tmp_path / "large.bin"
+    path.write_bytes(os.urandom(16 * CHUNK))
+    script = (
+        "import os, sys\n"
+        "from reenact.store.blobs import digest_file\n"
+        "digest = digest_file(sys.argv[1])\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    os._exit(0 if digest_file(sys.argv[1]) == digest else 1)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, path], start_new_session=True)
+    try:
+        assert process.wait(PATIENCE_S) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

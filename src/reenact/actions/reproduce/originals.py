@@ -52,11 +52,14 @@ def with_bundles_opened(
 
     Raises:
         Damaged, TooNew: a bundle cannot be taken.
+        NotFound: a bundle that is named is not there.
         UsageError: no run of a bundle can be run again.
     """
     found: list[str] = []
     for text in texts:
         path = os.path.join(context.directory, text)
+        if text.endswith(".zip") and not os.path.lexists(path):
+            raise NotFound(f"there is no file `{text}`")
         if not os.path.isfile(path) or (not is_bundle(path) and _is_made(context, text, path)):
             found.append(text)
             continue
