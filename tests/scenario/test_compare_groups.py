@@ -204,3 +204,19 @@ def test_no_run_is_no_group(desk: Desk) -> None:
 
     assert (done.status, done.out, done.complaint) == (0, "", ["no run matches"])
     assert desk.json("compare", "--stats", "-f", "label = nothing")["groups"] == []
+
+
+def test_a_reproduction_of_the_same_seed_is_no_further_sample(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.write("t.py", "import random\nlr = 1\nprint('loss:', random.random())\n")
+    runs = [desk.run("t.py", "--seed", str(seed)) for seed in (1, 2, 3)]
+    desk.ok("reproduce", runs[0], "--env", "current", "--repeat", "2")
+    desk.ok("reproduce", runs[1], "--env", "current", "--set-env", "X=1")
+
+    found = desk.json("compare", "--group-by", "lr", "--stats")
+
+    (group,) = found["groups"]
+    assert sorted(group["runs"]) == sorted(runs)
+    assert any(text.startswith("3 reproductions ") for text in found["remarks"])
+    named = desk.json("compare", *desk.ids(), "--group-by", "lr", "--stats")
+    assert len(named["groups"][0]["runs"]) == 6

@@ -115,6 +115,11 @@ def compare_groups(
         identity = to_json([repr(value) for value in of_run])
         values.setdefault(identity, of_run)
         members.setdefault(identity, []).append(run)
+    repeats = 0
+    if not selection.texts:
+        for identity, of_group in members.items():
+            members[identity] = _without_repeats(of_group, record_of)
+            repeats += len(of_group) - len(members[identity])
     flag = _seed_flag(completed, keys)
     groups = [
         RunGroup(
@@ -127,6 +132,11 @@ def compare_groups(
     columns, remarks = _columns(completed, metrics)
     if len(completed) < len(runs):
         remarks.append(f"{counted(len(runs) - len(completed), 'run')} not completed: left out")
+    if repeats:
+        remarks.append(
+            f"{counted(repeats, 'reproduction')} with the seed of a run beside it: left out, being the "
+            "same sample once more; name the runs to count all"
+        )
     remarks += [
         f"none of these runs has a `{key.heading}`"
         for at, key in enumerate(keys)
@@ -229,6 +239,21 @@ def _record(context: Context, run: RunId) -> Run | None:
         return context.store.read_run(run).record
     except ReenactError:
         return None
+
+
+def _without_repeats(runs: Sequence[IndexedRun], record_of: _RecordOf) -> list[IndexedRun]:
+    """Leave out reproductions that draw what a run of the same group has drawn: that is no new sample."""
+    known: set[tuple[RunId, int]] = set()
+    found: list[IndexedRun] = []
+    for run in runs:
+        record = record_of(run.id)
+        if record is not None and record.seed is not None:
+            key = (record.reproduces or record.id, record.seed)
+            if record.reproduces is not None and key in known:
+                continue
+            known.add(key)
+        found.append(run)
+    return found
 
 
 def _seed_flag(runs: Sequence[IndexedRun], keys: Sequence[Column]) -> str | None:
