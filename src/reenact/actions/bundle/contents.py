@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -205,7 +205,9 @@ class _Collection:
         self._record_directory(
             f"{stored.directory}/{RECORD_DIRECTORY}", f"{top}/{RECORD_DIRECTORY}"
         )
-        for output in stored.record.outputs:
+        outputs = stored.record.outputs
+        links = {text_to_path(one.path) for one in outputs if one.target is not None}
+        for output in outputs:
             path = text_to_path(output.path)
             name = f"{top}/{output.path}"
             if path.startswith("/"):
@@ -213,7 +215,7 @@ class _Collection:
             elif any(fnmatch.fnmatchcase(output.path, pattern) for pattern in self._exclude):
                 self._leave_out(stored.id, output, "it was to be left out")
             elif output.target is not None:
-                self._link(stored, output, name)
+                self._link(stored, output, name, links)
             else:
                 self._output(stored, output, f"{stored.directory}/{path}", name)
         for text, target in _step_links(stored):
@@ -245,10 +247,9 @@ class _Collection:
         if output.digest is not None:
             self._made.add(output.digest)
 
-    def _link(self, stored: StoredRun, output: File, name: str) -> None:
+    def _link(self, stored: StoredRun, output: File, name: str, links: Container[str]) -> None:
         assert output.target is not None
         target = text_to_path(output.target)
-        links = {text_to_path(one.path) for one in stored.record.outputs if one.target is not None}
         at = None if target.startswith("/") else landing(text_to_path(output.path), target, links)
         if at is None or at == ".." or at.startswith("../"):
             self._leave_out(stored.id, output, "the link leads outside the run directory")
